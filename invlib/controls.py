@@ -1,0 +1,54 @@
+"""Controls: what a decoder says that never saw the sentence, and the study's ONE reference language model."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from invlib import paths
+from invlib.model import InvertibleSentenceModel
+from invlib.settings import Settings, select_row
+
+
+def twin_name(settings: Settings) -> str:
+    """The no-vector twin of a row: a decoder of the same shape, trained on a constant vector.
+
+    A constant carries nothing however wide it is, so the rows that share a Transformer decoder share one twin; where
+    the decoder is as wide as the vector (n_embd = 0) each D has its own.
+    """
+    if settings.row in ("rnn", "encoder_only"):
+        return f"no_vector_{settings.embedding_dim}_{settings.row}"
+    return f"no_vector_{settings.embedding_dim if not settings.n_embd else 24 * settings.slots}"
+
+
+def twin_names(settings: Settings, rows: list[str]) -> list[str]:
+    """The twins that these rows need, each once, in the rows' order."""
+    return list(dict.fromkeys(twin_name(select_row(settings, row)) for row in rows))
+
+
+def model_hash(folder: str | Path) -> str:
+    """12 hex digits over a saved model's weights."""
+    return hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()[:12]
+
+
+def reference_model(run: str | Path) -> tuple[InvertibleSentenceModel, str]:
+    """The reference language model of a run and its hash: the no-vector model of the lowest validation loss.
+
+    FileNotFoundError where the run has none.
+    """
+    found = sorted(Path(run).glob("models/no_vector_*/training.json"))
+    if not found:
+        raise FileNotFoundError(f"no no_vector model in {run}/models; train one: make train ROW=no_vector_384 RUN=...")
+    best = min(found, key=lambda f: paths.read_json(f)["validation_loss"]).parent
+    return InvertibleSentenceModel.from_pretrained(best), model_hash(best)
+
+
+def swapped_vectors(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Another sentence's vector for each: (N, D) -> (N, D), none in its place."""
+    n = len(vectors)
+    if n < 2:
+        raise ValueError(f"{n} vector can't be swapped; give at least 2")
+    order = np.random.default_rng(seed).permutation(n)
+    swapped = np.empty_like(vectors)
+    swapped[order] = vectors[np.roll(order, 1)]
+    return swapped

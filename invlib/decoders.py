@@ -1,0 +1,213 @@
+"""Decoders: from the ONE vector back to word pieces.
+
+Three shapes share one face: `decode_states(sentence_embedding, input_ids)` gives the states that the output layer
+reads, `generator(sentence_embedding)` gives what transformers' `generate` needs.
+
+- TransformerDecoder: transformers' GPT-2 with cross-attention to K memory tokens that are cut from the vector;
+- LSTMDecoder: the RNN baseline, started from the vector and never shown it again;
+- OnePassDecoder: all positions read off the vector at once, no autoregression.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+
+class TiedVocabulary(nn.Module):
+    """Word embeddings and output layer in one: logits = project(states) @ E^T + bias.
+
+    'encoder': E is the frozen encoder's table (V, H) seen through a learned projection, and no weight of the
+    checkpoint; 'own': E is learned, (V, n_embd), the deck's way (tied as in Press & Wolf, 2017).
+    """
+
+    def __init__(self, kind: str, vocab_size: int, hidden_size: int, n_embd: int):
+        super().__init__()
+        self.kind = kind
+        if kind == "encoder":
+            self.register_buffer("table", torch.zeros(vocab_size, hidden_size), persistent=False)
+            self.to_decoder = nn.Linear(hidden_size, n_embd)
+            self.to_table = nn.Linear(n_embd, hidden_size)
+        elif kind == "own":
+            self.weight = nn.Parameter(torch.empty(vocab_size, n_embd).normal_(0, 0.02))
+        else:
+            raise ValueError(f"unknown word_embeddings {kind!r}; choose encoder or own")
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def set_table(self, word_embeddings: Tensor) -> None:
+        """Give the frozen table, (V, H); scaled so that its rows have unit variance on the average."""
+        if self.kind == "encoder":
+            table = word_embeddings.detach().float()
+            self.table = (table / table.std()).to(self.bias.device)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """input_ids (B, T) -> embeddings (B, T, n_embd)."""
+        if self.kind == "own":
+            return nn.functional.embedding(input_ids, self.weight)
+        return self.to_decoder(nn.functional.embedding(input_ids, self.table))
+
+    def logits(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """states (..., n_embd) -> logits (..., V), or (..., C) for the C word pieces in `candidates`."""
+        table, bias = (self.weight if self.kind == "own" else self.table), self.bias
+        if candidates is not None:
+            table, bias = table[candidates], bias[candidates]
+        if self.kind == "encoder":
+            states = self.to_table(states)
+            table = table / table.shape[-1] ** 0.5
+        return nn.functional.linear(states, table.to(states.dtype), bias.to(states.dtype))
+
+
+class VocabularyHead(nn.Module):
+    """The output layer as a module of its own, for a decoder whose words live in a `TiedVocabulary`."""
+
+    def __init__(self, vocabulary: TiedVocabulary):
+        super().__init__()
+        self.vocabulary = [vocabulary]  # in a list: the weights belong to the vocabulary, and are saved once
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.vocabulary[0].logits(states)
+
+
+class Memory(nn.Module):
+    """Cuts the vector into K slots and makes each a memory token: (B, D) -> (B, K, n_embd).
+
+    One shared linear layer (none where the slot is as wide as the decoder), and a learned embedding that tells the
+    slots apart where there are several.
+    """
+
+    def __init__(self, embedding_dim: int, slots: int, n_embd: int):
+        super().__init__()
+        if embedding_dim % slots:
+            raise ValueError(f"a vector of {embedding_dim} numbers can't be cut into {slots} equal slots")
+        self.slots = slots
+        width = embedding_dim // slots
+        self.linear = nn.Identity() if width == n_embd else nn.Linear(width, n_embd)
+        self.slot_embeddings = nn.Parameter(torch.empty(slots, n_embd).normal_(0, 0.02)) if slots > 1 else None
+
+    def forward(self, sentence_embedding: Tensor) -> Tensor:
+        memory = self.linear(sentence_embedding.unflatten(-1, (self.slots, -1)))  # (B, K, n_embd)
+        return memory if self.slot_embeddings is None else memory + self.slot_embeddings
+
+
+class TransformerDecoder(nn.Module):
+    """transformers' GPT2LMHeadModel (Radford et al., 2019) with cross-attention to the vector's memory tokens."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.memory = Memory(config.embedding_dim, config.slots, config.n_embd)
+        self.gpt2 = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=config.vocab_size,
+                n_embd=config.n_embd, n_layer=config.n_layer, n_head=config.n_head, n_inner=config.n_inner,
+                n_positions=config.n_positions, add_cross_attention=True, tie_word_embeddings=False,
+                resid_pdrop=config.dropout, embd_pdrop=config.dropout, attn_pdrop=0.0,
+                bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id,
+                pad_token_id=None,  # with it transformers warns of padding, which here only ever follows the end
+            )
+        )  # fmt: skip
+        self.gpt2.transformer.wte = TiedVocabulary(
+            config.word_embeddings, config.vocab_size, config.hidden_size, config.n_embd
+        )
+        self.gpt2.lm_head = VocabularyHead(self.vocabulary)
+
+    @property
+    def vocabulary(self) -> TiedVocabulary:
+        return self.gpt2.transformer.wte
+
+    def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
+        """(B, D), (B, T) -> states (B, T, n_embd). Padding follows the text, so the causal mask hides it already."""
+        memory = self.memory(sentence_embedding)
+        return self.gpt2.transformer(
+            input_ids=input_ids, encoder_hidden_states=memory, use_cache=False
+        ).last_hidden_state
+
+    def generator(self, sentence_embedding: Tensor):
+        return self.gpt2, {"encoder_hidden_states": self.memory(sentence_embedding)}
+
+
+class LSTMGenerator(PreTrainedModel, GenerationMixin):
+    """The LSTM as transformers' `generate` wants it: without a cache, each step reads the prefix anew."""
+
+    config_class = PretrainedConfig
+    main_input_name = "input_ids"
+
+    def __init__(self, config: PretrainedConfig, n_embd: int):
+        super().__init__(config)
+        self.lstm = nn.LSTM(n_embd, n_embd, batch_first=True)
+        self.vocabulary: list[TiedVocabulary] = []
+
+    def states(self, input_ids: Tensor, start: Tensor) -> Tensor:
+        """input_ids (B, T), start (B, 2, n_embd): first hidden and cell state -> states (B, T, n_embd)."""
+        hidden, cell = (s.unsqueeze(0).contiguous() for s in start.unbind(1))
+        return self.lstm(self.vocabulary[0](input_ids), (hidden, cell))[0]
+
+    def prepare_inputs_for_generation(self, input_ids, start=None, **kwargs):
+        return {"input_ids": input_ids, "start": start}
+
+    def forward(self, input_ids: Tensor, start: Tensor, attention_mask=None, **kwargs) -> CausalLMOutput:
+        last = self.states(input_ids, start)[:, -1:]  # all that `generate` reads
+        return CausalLMOutput(logits=self.vocabulary[0].logits(last))
+
+    def _reorder_cache(self, past_key_values, beam_idx):
+        return past_key_values
+
+
+class LSTMDecoder(nn.Module):
+    """The RNN baseline's decoder: a linear map of the vector is its first state, and it is fed it at no later step."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.start = nn.Linear(config.embedding_dim, 2 * config.n_embd)
+        self.vocabulary = TiedVocabulary("own", config.vocab_size, config.hidden_size, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+        inner = PretrainedConfig(
+            bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id,
+            vocab_size=config.vocab_size, is_encoder_decoder=False, use_cache=False, num_hidden_layers=1,
+        )  # fmt: skip
+        self.lm = LSTMGenerator(inner, config.n_embd)
+        self.lm.vocabulary = [self.vocabulary]
+
+    def start_states(self, sentence_embedding: Tensor) -> Tensor:
+        return torch.tanh(self.start(sentence_embedding)).unflatten(-1, (2, -1))  # (B, 2, n_embd)
+
+    def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
+        return self.dropout(self.lm.states(input_ids, self.start_states(sentence_embedding)))
+
+    def generator(self, sentence_embedding: Tensor):
+        return self.lm, {"start": self.start_states(sentence_embedding)}
+
+
+class OnePassDecoder(nn.Module):
+    """No autoregression: one projection of the vector plus a position embedding, a two-layer MLP, the tied output.
+
+    Position t is read off the vector alone; no word is told which words its neighbours chose.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        n = config.n_embd
+        self.proj = nn.Linear(config.embedding_dim, n)
+        self.positions = nn.Parameter(torch.empty(config.max_length, n).normal_(0, 0.02))
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(n), nn.Linear(n, config.n_inner), nn.GELU(), nn.Dropout(config.dropout),
+            nn.Linear(config.n_inner, n), nn.LayerNorm(n),
+        )  # fmt: skip
+        self.vocabulary = TiedVocabulary(config.word_embeddings, config.vocab_size, config.hidden_size, n)
+        if config.word_embeddings == "encoder":
+            self.vocabulary.to_decoder.requires_grad_(False)  # no word is ever read here: nothing to learn or to count
+
+    def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
+        """(B, D), (B, T) -> states (B, T, n_embd); of `input_ids` only the number of positions is used."""
+        positions = self.positions[: input_ids.shape[1]]
+        return self.mlp(self.proj(sentence_embedding).unsqueeze(1) + positions)
+
+    def generator(self, sentence_embedding: Tensor):
+        return None, {}
+
+
+def build_decoder(config) -> nn.Module:
+    """The decoder that an `InvertibleConfig` names."""
+    kinds = {"transformer": TransformerDecoder, "lstm": LSTMDecoder, "one_pass": OnePassDecoder}
+    if config.decoder not in kinds:
+        raise ValueError(f"unknown decoder {config.decoder!r}; choose {', '.join(kinds)}")
+    return kinds[config.decoder](config)

@@ -1,0 +1,179 @@
+"""One object of metrics.json: everything that is measured of one model, with intervals and both controls."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from invlib import metrics, paths
+from invlib.batches import StatesDataset
+from invlib.controls import model_hash, reference_model, swapped_vectors, twin_name
+from invlib.metrics import TOP_K, bootstrap, ratio
+from invlib.model import InvertibleSentenceModel
+from invlib.scorers import bertscore, paraphrase_similarity, scorer_names
+from invlib.settings import Settings, device
+from invlib.training import Material, load_material
+
+
+def trained_settings(model: InvertibleSentenceModel) -> Settings:
+    """The settings that a saved model was trained with."""
+    if model.folder is None or not (model.folder / "training.json").exists():
+        raise ValueError("this model was not saved by train(); give evaluate(..., settings=...)")
+    saved = paths.read_json(model.folder / "training.json")
+    return Settings(**saved["settings"], **saved.get("measuring", {"preset": "unknown"}))
+
+
+def reference_nats(run: str | Path, dataset: StatesDataset) -> tuple[np.ndarray, str]:
+    """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash."""
+    model, name = reference_model(run)
+    return metrics.teacher_forced(model, dataset, top_k=(1,))["nats"], name
+
+
+def spoken(
+    model, vectors: np.ndarray, dataset: StatesDataset, settings: Settings, num_beams: int = 1, **search
+) -> dict:
+    """What the model says from the vectors (N, D), against the data set's first N headlines, one entry a headline."""
+    started = time.perf_counter()
+    ids = model.generate_ids(vectors, num_beams=num_beams, **search)
+    seconds = time.perf_counter() - started
+    full = [dataset.states.input_ids(int(i)).tolist() for i in dataset.indices[: len(vectors)]]
+    said, reference = model.text(ids), model.text(full)
+    return {
+        **metrics.generated_matches(ids, full, model.config),
+        "said": said, "reference": reference, "ids": ids, "reference_ids": full,
+        "decode_ms": 1000 * seconds / len(vectors),
+        "bertscore_f1": bertscore(said, reference, settings.scorers),
+        "paraphrase_similarity": paraphrase_similarity(said, reference, settings.scorers),
+    }  # fmt: skip
+
+
+def spoken_figures(out: dict) -> dict:
+    """The sums over headlines of what `spoken` found."""
+    return {
+        "generated_accuracy": ratio(out["right"], out["positions"]),
+        "exact_match": float(out["exact"].mean()),
+        "bleu": metrics.bleu(out["said"], out["reference"]),
+        "bertscore_f1": float(out["bertscore_f1"].mean()),
+        "paraphrase_similarity": float(out["paraphrase_similarity"].mean()),
+    }
+
+
+def forced_figures(found: dict, reference: np.ndarray | None) -> dict:
+    """The sums over headlines of what `teacher_forced` found."""
+    bits = None if reference is None else metrics.recovered_bits(found["nats"], reference)
+    return {
+        "accuracy": ratio(found["hits_1"], found["tokens"]),
+        "recovered_bits": None if bits is None else float(bits.mean()),
+    }
+
+
+def semantics(vectors: np.ndarray, sentence: np.ndarray, n_bootstrap: int, limit: int = 1000) -> tuple[dict, dict]:
+    """Rank correlation and recall@10 against the frozen encoder, and their intervals; headlines are resampled."""
+    vectors, sentence = vectors[:limit], np.asarray(sentence[:limit])
+    if len(vectors) < 12 or np.ptp(vectors, axis=0).max() < 1e-9:
+        return {"rank_correlation": None, "recall_at_10": None}, {}
+    recall = metrics.recall_at_k(vectors, sentence)
+    figures = {
+        "rank_correlation": metrics.rank_correlation(vectors, sentence),
+        "recall_at_10": float(recall.mean()),
+    }
+    index = np.arange(len(vectors))
+
+    def correlation(drawn):
+        return metrics.rank_correlation(vectors[drawn], sentence[drawn], drawn)
+
+    return figures, {
+        "rank_correlation": bootstrap(correlation, index, n=max(n_bootstrap // 20, 20)),
+        "recall_at_10": bootstrap(lambda r: float(r.mean()), recall, n=n_bootstrap),
+    }
+
+
+def evaluate(
+    model: InvertibleSentenceModel, split: str = "test", *, settings: Settings | None = None,
+    material: Material | None = None, run: str | Path | None = None, num_beams: int = 1,
+) -> dict:  # fmt: skip
+    """All figures of one model on one split: an object of metrics.json (keys in results/README.md).
+
+    `run` is where the no-vector twin and the reference language model are looked for; what can't be measured
+    without them is None, never 0. Accuracy, top-k and recovered bits are over the whole split, what is generated
+    over its first `n_generate` headlines.
+    """
+    settings = settings or trained_settings(model)
+    material = material or load_material(settings)
+    run = Path(run) if run else (model.folder.parent.parent if model.folder else None)
+    training = paths.read_json(model.folder / "training.json") if model.folder else {}
+    dataset = material.dataset(split, with_states=model.reads_states)
+    n = min(settings.n_generate or len(dataset), len(dataset))
+    found = metrics.teacher_forced(model, dataset)
+    vectors = found["sentence_embedding"]
+    try:
+        reference, reference_hash = reference_nats(run, dataset) if run else (None, None)
+    except FileNotFoundError:
+        reference, reference_hash = None, None
+    out = spoken(model, vectors[:n], dataset, settings, num_beams)
+    sentence = np.asarray(dataset.states.sentence[: len(vectors)])
+    meaning, meaning_ci = semantics(vectors, sentence, settings.n_bootstrap)
+    sampled = {"n": settings.n_bootstrap}
+    ci95 = {
+        "accuracy": bootstrap(ratio, found["hits_1"], found["tokens"], **sampled),
+        "generated_accuracy": bootstrap(ratio, out["right"], out["positions"], **sampled),
+        "exact_match": bootstrap(np.mean, out["exact"], **sampled),
+        "bertscore_f1": bootstrap(np.mean, out["bertscore_f1"], **sampled),
+        "paraphrase_similarity": bootstrap(np.mean, out["paraphrase_similarity"], **sampled),
+        **meaning_ci,
+    }  # fmt: skip
+    if reference is not None:
+        bits = metrics.recovered_bits(found["nats"], reference)
+        ci95["recovered_bits"] = bootstrap(np.mean, bits, **sampled)
+    forced = forced_figures(found, reference)
+    some = out["reference"][:64]
+    lengths = [len(ids) for ids in model.encoder.tokenizer(some)["input_ids"]]
+    texts = [text for text, t in zip(some, lengths, strict=True) if 2 < t <= model.config.max_length]  # not empty, uncut
+    started = time.perf_counter()
+    model.encode(texts)
+    encode_ms = 1000 * (time.perf_counter() - started) / max(len(texts), 1)
+    scorer = scorer_names(settings.scorers)
+    return {
+        "model": settings.row, "embedding_dim": settings.embedding_dim, "variant": settings.variant,
+        "search": f"beam {num_beams}" if num_beams > 1 else "greedy", "split": split, "n": n, "n_forced": len(dataset),
+        "seed": settings.seed, "preset": settings.preset, "encoder": settings.encoder,
+        "encoder_layers": list(model.config.encoder_layers) if model.reads_states else None,
+        "trainable_parameters": model.n_trainable(), "frozen_parameters": material.encoder.n_parameters,
+        "train_seconds": training.get("seconds"), "stopped_by": training.get("stopped_by"),
+        "epochs": training.get("epochs"), "model_hash": model_hash(model.folder) if model.folder else None,
+        "data_hash": material.corpus.data_hash, "data_source": material.corpus.source, "device": str(device()),
+        **forced, "top_k": {str(k): ratio(found[f"hits_{k}"], found["tokens"]) for k in TOP_K},
+        **spoken_figures(out),
+        "bertscore_model": scorer["bertscore"], "paraphrase_model": scorer["paraphrase"],
+        "reference_bits": None if reference is None else float(reference.mean() / np.log(2)),
+        "reference_model": reference_hash,
+        "utilisation": None if reference is None else forced["recovered_bits"] / settings.embedding_dim,
+        "encode_ms": encode_ms if texts else None, "decode_ms": out["decode_ms"], **meaning, "ci95": ci95,
+        "controls": control_figures(model, dataset, vectors, n, settings, reference, run),
+    }  # fmt: skip
+
+
+def control_figures(model, dataset, vectors, n, settings, reference, run) -> dict:
+    """Both controls with the same measures: another sentence's vector, and the trained no-vector twin (or None)."""
+    swapped = swapped_vectors(vectors)
+    found = metrics.teacher_forced(model, dataset, vectors=swapped, top_k=(1,))
+    out = spoken(model, swapped[:n], dataset, settings)
+    controls = {
+        "shuffled_vector": {
+            **forced_figures(found, reference), **spoken_figures(out),
+            "ci95": {
+                "accuracy": bootstrap(ratio, found["hits_1"], found["tokens"], n=settings.n_bootstrap),
+                "generated_accuracy": bootstrap(ratio, out["right"], out["positions"], n=settings.n_bootstrap),
+            },
+        },
+        "no_vector": None,
+    }  # fmt: skip
+    name = twin_name(settings)
+    if run and (run / "models" / name / "training.json").exists():
+        twin = InvertibleSentenceModel.from_pretrained(run / "models" / name)
+        plain = StatesDataset(dataset.states, dataset.indices, with_states=False)
+        found = metrics.teacher_forced(twin, plain, top_k=(1,))
+        # It says the same of every headline, so it is said once
+        out = spoken(twin, np.repeat(found["sentence_embedding"][:1], n, axis=0), plain, settings)
+        controls["no_vector"] = {"model": name, **forced_figures(found, reference), **spoken_figures(out)}
+    return controls

@@ -1,0 +1,92 @@
+"""Where things lie, and how a file is written so that it is never found half-written."""
+
+import json
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+DATA = ROOT / "data"
+FIGURES = ROOT / "figures"
+RESULTS = ROOT / "results"
+RUNS = ROOT / "runs"
+
+
+def run_folder(run: str | Path | None = None) -> Path:
+    """The folder that a run WRITES to: `run` (a name under runs/, or a path), else INVLIB_RUN, else runs/lab."""
+    run = run or os.environ.get("INVLIB_RUN") or "lab"
+    folder = Path(run)
+    if not folder.is_absolute() and len(folder.parts) == 1:
+        folder = RUNS / folder
+    return folder.resolve()
+
+
+def find_run(run: str | Path | None = None, needs: str = "metrics.json") -> Path:
+    """The folder that a notebook READS from: the first that has the file or folder `needs`.
+
+    Looked at in this order: `run`; INVLIB_RUN; runs/lab; runs/last. A `run` or INVLIB_RUN that is named but lacks
+    the file is an error, never passed over in silence.
+    """
+    named = run or os.environ.get("INVLIB_RUN")
+    places = [run_folder(named)] if named else [RUNS / "lab", RUNS / "last"]
+    for place in places:
+        if (place / needs).exists():
+            return place.resolve()
+    raise FileNotFoundError(
+        f"no run with {needs!r} in {[str(p) for p in places]}; "
+        "run the notebooks before this one (make run), or name a finished run: run = 'last'"
+    )
+
+
+def find_model(name: str | Path, run: str | Path | None = None) -> Path:
+    """The folder of a saved model: a path, a name in the run's models/, or a name in data/models.
+
+    Raises FileNotFoundError that lists what exists.
+    """
+    if (Path(name) / "config.json").exists():
+        return Path(name).resolve()
+    named = run or os.environ.get("INVLIB_RUN")
+    places = ([run_folder(named)] if named else [RUNS / "lab", RUNS / "last"]) + [ROOT, DATA]
+    tried = [folder for place in places for folder in (place / "models" / name, place / name)]
+    for folder in tried:
+        if (folder / "config.json").exists():
+            return folder.resolve()
+    found = sorted({m.parent.name for place in places for m in place.glob("models/*/config.json")})
+    raise FileNotFoundError(
+        f"no model {str(name)!r}; models that exist: {', '.join(found) or 'none'}; "
+        "train one with notebooks/03_training.ipynb or `make train ROW=... PRESET=...`"
+    )
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write UTF-8 text under a temporary name, then rename: a reader sees the old file or the new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def write_json(path: str | Path, value) -> Path:
+    """`write_text` of JSON; what JSON has no word for (NaN, a tensor) is an error, not a guess."""
+    return write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, frame) -> Path:
+    """`write_text` of a pandas DataFrame, without its index."""
+    return write_text(path, frame.to_csv(index=False))
+
+
+def read_json(path: str | Path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def log_line(run: str | Path | None, text: str) -> None:
+    """Append one line, with the time of day, to the run's log.txt."""
+    from datetime import datetime
+
+    path = run_folder(run) / "log.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        log.write(f"{datetime.now():%H:%M:%S} {text}\n")

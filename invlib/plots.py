@@ -1,0 +1,223 @@
+"""Figures: each function draws on an `ax`, names its axes with units, and returns the `ax`."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from invlib import paths
+
+STYLE = Path(__file__).with_name("invlib.mplstyle")
+NAMES = {  # columns of a curve or a table -> what the axis says
+    "epoch": "epochs",
+    "step": "steps",
+    "minutes": "training time (minutes)",
+    "train_loss": "training loss (nats a word piece)",
+    "validation_loss": "validation loss (nats a word piece)",
+    "accuracy": "next-token accuracy, true prefix given",
+    "generated_accuracy": "token accuracy, generated freely",
+    "exact_match": "headlines given back exactly",
+    "bertscore_f1": "BERTScore F1",
+    "sent_sim_loss": "sent_sim_loss (1 - cosine)",
+    "learning_rate": "learning rate",
+}
+
+Interval = Sequence[float] | None  # [low, high]; None where it was not measured
+
+
+def use_style() -> None:
+    """The workbook's one style, for every figure from here on."""
+    plt.style.use(STYLE)
+
+
+def save_figure(fig: Figure, name: str, run: str | Path | None = None) -> Path:
+    """Write <run>/figures/<name>.png under a temporary name, rename it, and return its path."""
+    picture = io.BytesIO()
+    fig.savefig(picture, format="png", metadata={"Software": None})  # no version in it: same figure, same bytes
+    path = paths.run_folder(run) / "figures" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(picture.getvalue())
+    os.replace(partial, path)
+    return path
+
+
+def curve_axes(ax: Axes, curves: pd.DataFrame, column: str, label: str | None = None, x: str = "epoch", **line) -> Axes:
+    """One training curve: `column` over `x` ("epoch", "step" or "minutes"), its points marked.
+
+    curves: the frame of `training.train` or of <run>/curves/<name>.csv; points that were not measured are left out.
+    """
+    if missing := {column, x} - set(curves.columns):
+        raise ValueError(f"the curves have no {', '.join(sorted(missing))}; they have {', '.join(curves.columns)}")
+    shown = curves[[x, column]].astype(float).dropna()
+    ax.plot(shown[x], shown[column], **{"marker": "o", "label": label, **line})
+    return named(ax, NAMES.get(x, x), NAMES.get(column, column))
+
+
+def bars_with_intervals(
+    ax: Axes, labels: Sequence[str], values: Sequence[float | None], intervals: Sequence[Interval] | None = None,
+    xlabel: str = "", number: str = "{:.3g}", color: str | Sequence[str] | None = None,
+) -> Axes:  # fmt: skip
+    """Horizontal bars, the first on top, each with its value and its 95 % interval [low, high].
+
+    A value of None was not measured: its place stays empty and says so.
+    """
+    at = np.arange(len(labels))
+    heights = [0.0 if v is None else v for v in values]
+    ax.barh(at, heights, height=0.62, color=color or "C0")
+    ends = _whiskers(ax, at, values, intervals or [None] * len(values))
+    for y, value, end in zip(at, values, ends, strict=True):
+        text = " not measured" if value is None else " " + number.format(value)
+        ax.annotate(text, (max(end, 0), y), va="center", ha="left", xytext=(3, 0), textcoords="offset points")
+    ax.set_yticks(at, labels)
+    ax.invert_yaxis()
+    ax.margins(x=0.16)
+    ax.grid(False, axis="y")
+    return named(ax, xlabel)
+
+
+def grouped_bars(
+    ax: Axes, labels: Sequence[str], groups: Mapping[str, Sequence[float | None]],
+    intervals: Mapping[str, Sequence[Interval]] | None = None, xlabel: str = "",
+) -> Axes:  # fmt: skip
+    """Horizontal bars side by side: for each label one bar a group (say: the model, its shuffled control)."""
+    width = 0.8 / max(len(groups), 1)
+    at = np.arange(len(labels))
+    for k, (name, values) in enumerate(groups.items()):
+        place = at + (k - (len(groups) - 1) / 2) * width
+        ax.barh(place, [np.nan if v is None else v for v in values], height=0.9 * width, label=name)
+        _whiskers(ax, place, values, (intervals or {}).get(name) or [None] * len(labels))
+    ax.set_yticks(at, labels)
+    ax.invert_yaxis()
+    ax.grid(False, axis="y")
+    ax.legend()
+    return named(ax, xlabel)
+
+
+def _whiskers(ax: Axes, at, values, intervals) -> list[float]:
+    """Horizontal intervals at the heights `at`; returns where each bar with its whisker ends."""
+    ends = []
+    for y, value, interval in zip(at, values, intervals, strict=True):
+        ends.append(value or 0.0)
+        if value is not None and interval is not None:
+            ax.plot(interval, [y, y], color="#222222", linewidth=1.6, marker="|", markersize=9)
+            ends[-1] = max(value, interval[1])
+    return ends
+
+
+def line_with_band(ax: Axes, x, y, low=None, high=None, label: str | None = None, **line) -> Axes:
+    """A line and, where both are given, the band between `low` and `high`, in the same colour."""
+    (drawn,) = ax.plot(x, y, label=label, **line)
+    if low is not None and high is not None:
+        ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.18, linewidth=0)
+    return ax
+
+
+def accuracy_by_position(
+    ax: Axes, table: pd.DataFrame, label: str | None = None, x: str = "position",
+    xlabel: str = "position in the headline (word pieces)", **line,
+) -> Axes:  # fmt: skip
+    """Accuracy over the position (or, with x="length", the headline's length), with its 95 % band.
+
+    table: columns `x`, accuracy and, where measured, low and high; all accuracies from 0 to 1.
+    """
+    line_with_band(
+        ax, table[x], table["accuracy"], table.get("low"), table.get("high"), label, **{"marker": "o", **line}
+    )
+    ax.set_ylim(0, 1)
+    return named(whole_numbers(ax), xlabel, "share of word pieces right")
+
+
+def heatmap(
+    ax: Axes, matrix, xlabels: Sequence[str] | None = None, ylabels: Sequence[str] | None = None,
+    label: str = "", number: str | None = "{:.2f}", **image,
+) -> Axes:  # fmt: skip
+    """A matrix as colours with a named colour bar; `number` writes each value too, None leaves them out."""
+    matrix = np.asarray(matrix, dtype=float)
+    drawn = ax.imshow(matrix, aspect="auto", **image)
+    for axis, names in ((ax.xaxis, xlabels), (ax.yaxis, ylabels)):
+        if names is not None:
+            axis.set_ticks(range(len(names)), names)
+    if number:
+        for (i, j), value in np.ndenumerate(matrix):
+            if np.isfinite(value):
+                colour = readable_on(drawn.cmap(drawn.norm(value)))
+                ax.text(j, i, number.format(value), ha="center", va="center", color=colour)
+    ax.grid(False)
+    ax.figure.colorbar(drawn, ax=ax, label=label)
+    return ax
+
+
+def scatter_with_intervals(
+    ax: Axes, x: Sequence[float], y: Sequence[float], x_intervals: Sequence[Interval] | None = None,
+    y_intervals: Sequence[Interval] | None = None, labels: Sequence[str] | None = None,
+    xlabel: str = "", ylabel: str = "", **points,
+) -> Axes:  # fmt: skip
+    """Points with 95 % intervals [low, high] along either axis, each named where labels are given."""
+    for k, (a, b) in enumerate(zip(x, y, strict=True)):
+        if x_intervals is not None and x_intervals[k] is not None:
+            ax.plot(x_intervals[k], [b, b], color="#888888", linewidth=1.4, zorder=1)
+        if y_intervals is not None and y_intervals[k] is not None:
+            ax.plot([a, a], y_intervals[k], color="#888888", linewidth=1.4, zorder=1)
+        if labels is not None:
+            ax.annotate(labels[k], (a, b), xytext=(7, 6), textcoords="offset points")
+    ax.scatter(x, y, **{"s": 60, "zorder": 2, **points})
+    return named(ax, xlabel, ylabel)
+
+
+def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=None, **bars) -> Axes:
+    """Counts of values; whole numbers get one bar each."""
+    values = np.asarray(values)
+    if bins is None and np.issubdtype(values.dtype, np.integer) and len(values) and np.ptp(values) < 200:
+        bins = np.arange(values.min() - 0.5, values.max() + 1.5)
+    ax.hist(values, bins=bins if bins is not None else 40, **{"rwidth": 0.9, **bars})
+    return named(ax, xlabel, ylabel)
+
+
+def shaded_tokens(ax: Axes, rows: Sequence[tuple[Sequence[str], Sequence[float]]], label: str = "", **image) -> Axes:
+    """Sentences as rows of word pieces, each piece on a cell as dark as its value (a weight, a probability).
+
+    rows: (word pieces, values) of each sentence; the colour bar is shared.
+    """
+    columns = max(len(tokens) for tokens, _ in rows)
+    grid = np.full((len(rows), columns), np.nan)
+    for i, (tokens, values) in enumerate(rows):
+        grid[i, : len(tokens)] = values
+    drawn = ax.imshow(grid, aspect="auto", **{"cmap": "Blues", "vmin": 0, **image})
+    for i, (tokens, values) in enumerate(rows):
+        for j, (token, value) in enumerate(zip(tokens, values, strict=True)):
+            colour = readable_on(drawn.cmap(drawn.norm(value)))
+            ax.text(j, i, token.replace("$", r"\$"), ha="center", va="center", color=colour, rotation=90)
+    ax.set_yticks(range(len(rows)), [str(i + 1) for i in range(len(rows))])
+    ax.set_xticks(range(0, columns, 2))
+    ax.grid(False)
+    ax.figure.colorbar(drawn, ax=ax, label=label)
+    return named(ax, "position in the headline (word pieces)", "headline")
+
+
+def readable_on(background: Sequence[float]) -> str:
+    """Black or white, whichever is read better on an RGBA colour (relative luminance, ITU-R BT.709)."""
+    luminance = float(np.dot(background[:3], (0.2126, 0.7152, 0.0722)))
+    return "#111111" if luminance > 0.5 else "white"
+
+
+def whole_numbers(ax: Axes) -> Axes:
+    """Ticks at whole numbers along x: there is no layer 2.5."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return ax
+
+
+def named(ax: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
+    """The axes' names, where they are given."""
+    if xlabel:
+        ax.set_xlabel(xlabel)
+    if ylabel:
+        ax.set_ylabel(ylabel)
+    return ax

@@ -1,0 +1,156 @@
+"""Publishing: `python -m invlib.publish RUN` copies a run's outputs, small results and figures into the repository."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from invlib import paths, report
+from invlib.run import is_complete
+
+QUOTED = 100  # headlines that a published file may quote: they belong to their publishers
+CELL_METADATA = ("papermill", "execution", "execution_count", "widgets")
+NOTEBOOK_METADATA = ("papermill", "widgets", "invlib")
+WIDGET = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
+
+
+def publish(run: str | Path, name: str | None = None) -> list[Path]:
+    """Copy a run into notebooks/, results/<name>/ and figures/, and make the tables of the READMEs anew.
+
+    run: a name under runs/ or a folder; name: that of the folder in results/, by default the run's preset.
+    A run of some notebooks or rows alone publishes those. Returns the files written.
+    Raises FileNotFoundError for a run that is not there or holds no result, ValueError for an unfinished or failed
+    notebook, or one whose code has changed since; then nothing is written.
+    """
+    folder = paths.run_folder(run)
+    if not folder.is_dir():
+        have = sorted(path.name for path in paths.RUNS.glob("*") if path.is_dir())
+        raise FileNotFoundError(f"no run {folder}; runs are {', '.join(have) or 'none yet'}")
+    executed = sorted((folder / "notebooks").glob("*.ipynb"))
+    if bad := [path.name for path in executed if not is_complete(path)]:
+        raise ValueError(
+            f"not finished in {folder}: {', '.join(bad)}; go on with: python -m invlib.run --resume --run {run}"
+        )
+    if not executed and not (folder / "metrics.json").is_file():
+        raise FileNotFoundError(f"{folder} holds neither executed notebooks nor metrics.json: nothing to publish")
+    name = name or _preset(folder)
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"a published run's name has letters, digits, - and _, not {name!r}")
+
+    # All texts first, then the writing: a notebook that can't be cleaned stops it before anything has changed.
+    sources = {paths.NOTEBOOKS / path.name: path for path in executed}
+    texts = {source: nbformat.writes(with_outputs(source, path)) for source, path in sources.items()}
+    target = paths.RESULTS / name
+    small = [folder / "metrics.json", folder / "settings.json"]
+    small += [path for part in ("curves", "tables") for path in sorted((folder / part).rglob("*.csv"))]
+    for file in small:
+        if file.is_file():
+            texts[target / file.relative_to(folder)] = without_paths(file.read_text(encoding="utf-8"), folder)
+    if (folder / "examples.csv").is_file():
+        examples = pd.read_csv(folder / "examples.csv", keep_default_na=False, dtype=str).head(QUOTED)
+        texts[target / "examples.csv"] = without_paths(examples.to_csv(index=False), folder)
+    written = [paths.write_text(path, text) for path, text in texts.items()]
+    for figure in sorted((folder / "figures").glob("*.png")):
+        paths.FIGURES.mkdir(exist_ok=True)
+        written.append(Path(shutil.copyfile(figure, paths.FIGURES / figure.name)))
+    return written + rebuild()
+
+
+def rebuild() -> list[Path]:
+    """Make the tables of results/README.md and README.md anew from results/; returns the files written."""
+    written = [paths.write_text(paths.RESULTS / "README.md", report.results_readme())]
+    readme, shown = paths.ROOT / "README.md", report.published()
+    if readme.is_file() and shown:
+        written.append(paths.write_text(readme, report.rebuild_readme(readme.read_text(encoding="utf-8"), shown)))
+    return written
+
+
+def with_outputs(source: Path, executed: Path) -> nbformat.NotebookNode:
+    """A notebook of the series with the outputs and execution counts of its executed copy, as it is committed.
+
+    Only outputs come from the run, so prose that was mended since stays mended. Left behind are the injected cell,
+    papermill's and widgets' metadata, times, widget views and this machine's folders.
+    Raises ValueError where the code is no longer what ran.
+    """
+    if not source.is_file():
+        raise ValueError(f"{executed} ran, but {source.name} is not among the notebooks any more")
+    notebook, ran = (nbformat.read(path, as_version=4) for path in (source, executed))
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    done = [c for c in ran.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
+    if [cell.source for cell in cells] != [cell.source for cell in done]:
+        run = executed.parent.parent.name
+        raise ValueError(f"the code of {source.name} has changed since run {run}; run it again: --resume --run {run}")
+    for cell in notebook.cells:
+        for key in CELL_METADATA:
+            cell.metadata.pop(key, None)
+    for key in NOTEBOOK_METADATA:
+        notebook.metadata.pop(key, None)
+    count = 0  # counted anew: the injected cell took a number
+    for cell, result in zip(cells, done, strict=True):
+        outputs = [output for output in result.outputs if not set(output.get("data", {})) & set(WIDGET)]
+        cell.outputs = [_clean_output(output, executed.parent.parent) for output in outputs]
+        count += result.execution_count is not None
+        cell.execution_count = count if result.execution_count is not None else None
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = cell.execution_count
+    return notebook
+
+
+def _clean_output(output: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+    """An output without this machine's folders."""
+    if "text" in output:
+        output.text = without_paths(output.text, folder)
+    for kind, value in output.get("data", {}).items():
+        if isinstance(value, str) and not kind.startswith("image/png"):
+            output.data[kind] = without_paths(value, folder)
+    return output
+
+
+def without_paths(text: str, folder: Path | None = None) -> str:
+    """A text without absolute folders of this machine: run and repository as relative names, home as `~`."""
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py", "cell", text)
+    places = [(folder, f"runs/{folder.name}")] if folder else []
+    places += [(os.environ.get("INVLIB_DATA"), "$INVLIB_DATA"), (paths.ROOT, "."), (paths.ROOT.parent, "..")]
+    places += [(Path.home(), "~")]
+    for place, short in places:
+        if not place or Path(place).resolve() == Path("/"):
+            continue
+        for form in dict.fromkeys((str(place), str(Path(place).resolve()))):
+            if short == ".":
+                text = re.sub(re.escape(form) + r"/(?=[\w.])", "", text)
+            text = re.sub(re.escape(form) + r"(?![\w-])", lambda _, short=short: short, text)
+    return text
+
+
+def _preset(folder: Path) -> str:
+    """The preset that a run was made with."""
+    if not (folder / "settings.json").is_file():
+        raise FileNotFoundError(f"{folder} has no settings.json that tells its preset; give the name: --name study")
+    return paths.read_json(folder / "settings.json")["preset"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m invlib.publish", description=__doc__)
+    parser.add_argument("run", nargs="?", help="name under runs/, or a folder; without it the tables alone are made")
+    parser.add_argument("--name", help="folder in results/; by default the run's preset")
+    args = parser.parse_args(argv)
+    try:
+        written = publish(args.run, args.name) if args.run else rebuild()
+    except (FileNotFoundError, ValueError) as error:
+        print(f"invlib.publish: {error}", file=sys.stderr)
+        return 2
+    for path in written:
+        print(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

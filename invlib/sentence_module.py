@@ -1,0 +1,44 @@
+"""The encoding half of a model as a sentence-transformers module."""
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Module
+from torch import Tensor
+
+
+class InvertiblePooling(Module):
+    """Tokenizes, reads the frozen encoder and pools: features -> sentence_embedding (B, D)."""
+
+    config_keys = ["max_length"]
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.max_length = model.config.max_length
+
+    def tokenize(self, texts: list[str], **_) -> dict[str, Tensor]:
+        return self.model.encoder.tokenize(texts, self.max_length)
+
+    preprocess = tokenize
+
+    def forward(self, features: dict[str, Tensor], **_) -> dict[str, Tensor]:
+        if self.model.reads_states:
+            layers = self.model.config.encoder_layers
+            features["token_embeddings"] = self.model.encoder.token_embeddings(
+                features["input_ids"], features["attention_mask"], layers
+            )
+        with torch.no_grad():
+            features["sentence_embedding"] = self.model.pool(features)
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        return self.model.config.embedding_dim
+
+    get_sentence_embedding_dimension = get_embedding_dimension
+
+    def save(self, output_path: str, *args, **kwargs) -> None:
+        self.model.save_pretrained(output_path)
+
+
+def as_sentence_transformer(model) -> SentenceTransformer:
+    return SentenceTransformer(modules=[InvertiblePooling(model.eval())], device=str(model.device))

@@ -1,0 +1,143 @@
+"""The series of numbered notebooks: which there are, what each takes, and one of them executed with papermill."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from invlib import paths
+
+SKIP = "skip-execution"  # the tag of a cell that a run leaves out: an exercise's solution
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook stopped; the message holds its failing cell and error."""
+
+
+def notebooks_of(folder: str | Path) -> list[Path]:
+    """The numbered notebooks (NN_name.ipynb) of a folder, in order; FileNotFoundError where there are none."""
+    found = sorted(path for path in Path(folder).glob("*.ipynb") if re.match(r"\d\d_", path.name))
+    if not found:
+        raise FileNotFoundError(f"no notebook NN_name.ipynb in {folder}")
+    return found
+
+
+def pick(notebooks: list[Path], only: Iterable[str] = (), start: str | None = None) -> list[Path]:
+    """The notebooks that `only` names, or those from `start` on: 03, 03_training or a path; ValueError for others."""
+
+    def index(name: str) -> int:
+        for i, path in enumerate(notebooks):
+            if Path(name).name in (path.name, path.stem, path.name[:2]):
+                return i
+        raise ValueError(f"unknown notebook {name!r}; the series has {', '.join(path.stem for path in notebooks)}")
+
+    if only:
+        return [notebooks[i] for i in sorted({index(name) for name in only})]
+    return notebooks[index(start) if start else 0 :]
+
+
+def check_parameters(notebooks: Iterable[Path], names: Iterable[str]) -> None:
+    """Raise ValueError where a notebook's parameters cell lacks one of the names: papermill by itself only warns."""
+    import papermill
+
+    for path in notebooks:
+        known = set(papermill.inspect_notebook(str(path)))
+        if unknown := sorted(set(names) - known):
+            has = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}; its parameters cell has {has}")
+
+
+def stamp(path: Path, parameters: dict) -> dict:
+    """What an executed copy is compared with on `--resume`: a hash of the notebook's code, and the parameters given."""
+    code = ["".join(cell["source"]) for cell in paths.read_json(path)["cells"] if cell["cell_type"] == "code"]
+    return {"source": hashlib.sha256(json.dumps(code).encode()).hexdigest()[:12], "parameters": parameters}
+
+
+def is_complete(executed: Path, wanted: dict | None = None) -> bool:
+    """Whether an executed copy ran to its end without an error, and (where given) under the wanted `stamp`."""
+    if not executed.is_file():
+        return False
+    notebook = paths.read_json(executed)
+    code = [c for c in notebook["cells"] if c["cell_type"] == "code" and SKIP not in c["metadata"].get("tags", [])]
+    ran = all(c["execution_count"] is not None for c in code if "".join(c["source"]).strip())
+    failed = any(o["output_type"] == "error" for c in code for o in c["outputs"])
+    made = notebook["metadata"].get("invlib")  # written after the last cell
+    return ran and not failed and made is not None and wanted in (None, made)
+
+
+def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = False) -> Path:
+    """Execute one notebook in its own folder, INVLIB_RUN naming `folder`; returns the executed copy, HTML beside it.
+
+    parameters: values for its parameters cell; solutions: execute the cells tagged `skip-execution` too.
+    Raises NotebookFailed with the failing cell's source and error; what was executed until then is kept.
+    """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from nbconvert import HTMLExporter
+    from papermill.exceptions import PapermillExecutionError
+
+    executed = folder / "notebooks" / notebook.name
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if solutions and SKIP in cell.metadata.get("tags", []):
+            cell.metadata.tags.remove(SKIP)
+        if cell.cell_type == "code":  # what was published stays out of a copy that may stop half-way
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(content, executed)
+    try:
+        with environment(INVLIB_RUN=str(folder), INVLIB_PRESET=parameters.get("preset")):
+            papermill.execute_notebook(
+                str(executed),
+                str(executed),
+                parameters,
+                cwd=str(notebook.parent),
+                progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=50"],  # what fails is told by the runner
+            )
+    except PapermillExecutionError as error:
+        raise NotebookFailed(f"{head(error.source)}\n\n{error.ename}: {error.evalue}") from error
+    except DeadKernelError as error:
+        cells = [c for c in nbformat.read(executed, as_version=4).cells if c.cell_type == "code"]
+        begun = [c.source for c in cells if c.metadata.get("papermill", {}).get("status", "pending") != "pending"]
+        source = head(begun[-1] if begun else "")
+        raise NotebookFailed(f"{source}\n\nthe kernel died here; most often the memory was full") from error
+    content = nbformat.read(executed, as_version=4)
+    content.metadata["invlib"] = stamp(notebook, parameters)
+    paths.write_text(executed, nbformat.writes(content))
+    paths.write_text(executed.with_suffix(".html"), HTMLExporter().from_notebook_node(content)[0])
+    return executed
+
+
+def head(source: str, lines: int = 12) -> str:
+    """The first lines of a cell, indented."""
+    all_lines = source.strip().splitlines()
+    shown = all_lines[:lines] + (["..."] if len(all_lines) > lines else [])
+    return "\n".join(f"    {line}" for line in shown)
+
+
+@contextmanager
+def environment(**variables: str | None) -> Iterator[None]:
+    """Set variables that a kernel inherits, and put the old values back; None leaves one alone.
+
+    One CUDA card is shown where the user chose none: with several, the Trainer would silently grow the batch.
+    """
+    wanted = {key: value for key, value in variables.items() if value is not None}
+    defaults = {"CUDA_VISIBLE_DEVICES": "0", "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    wanted |= {key: value for key, value in defaults.items() if key not in os.environ}
+    if os.environ.get("INVLIB_DATA"):  # a relative folder is meant from here, not from the notebooks' folder
+        wanted["INVLIB_DATA"] = os.path.abspath(os.environ["INVLIB_DATA"])
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value

@@ -1,0 +1,168 @@
+"""A run's settings: one frozen dataclass, filled from notebooks/presets.yaml."""
+
+import dataclasses
+import os
+import re
+from dataclasses import dataclass, field
+from typing import get_args
+
+import torch
+import yaml
+
+from invlib import paths
+
+ROW_IDS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "no_vector")
+
+
+def setting(default, meaning: str):
+    """A field of `Settings` with the sentence that the settings table shows."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run of the workbook; with `row` and `embedding_dim`, one model of it."""
+
+    preset: str = setting("cpu", "which column of presets.yaml these values come from")
+    seed: int = setting(0, "seed of the split, of the starting weights and of the batches")
+    data: str | None = setting(None, "where the headlines come from; None = the order in data/README.md")
+    allow_synthetic: bool = setting(True, "fall back on the workbook's own synthetic sample, with a warning")
+    encoder: str = setting("minilm", "the frozen encoder: minilm (embedded), a hub name or a folder")
+    scorers: str = setting("minilm", "who computes BERTScore and paraphrase similarity: minilm or deck")
+    rows: tuple[str, ...] = setting((), "the models of this run, as <row id>_<D>")
+
+    row: str | None = setting(None, "the row that is trained: " + ", ".join(ROW_IDS))
+    embedding_dim: int | None = setting(None, "D, numbers in the vector")
+    variant: str | None = setting(None, "a further word of the name; of a no_vector twin: whose decoder it has")
+
+    max_length: int = setting(40, "longest headline in word pieces, [CLS] and [SEP] included")
+    n_headlines: int | None = setting(None, "headlines used in all; None = all")
+    n_validation: int | None = setting(None, "validation headlines measured after each epoch; None = all")
+    n_generate: int | None = setting(None, "test headlines that are decoded freely; None = all")
+    n_search: int = setting(200, "test headlines for the comparison of searches")
+    n_bootstrap: int = setting(1000, "resamples of a 95 % interval")
+
+    slots: int = setting(16, "K, the memory tokens that the vector is cut into")
+    n_embd: int = setting(256, "width of the decoder; 0 = as wide as the vector")
+    n_layer: int = setting(2, "layers of the decoder")
+    n_head: int = setting(4, "attention heads of the decoder")
+    n_inner: int = setting(1024, "inner width of the decoder's feed-forward layers")
+    n_positions: int = setting(64, "positions of the decoder")
+    word_embeddings: str = setting("encoder", "decoder's words: the frozen encoder's through a projection, or own")
+    dropout: float = setting(0.1, "dropout in the decoder")
+
+    epochs: int = setting(40, "at most this many epochs")
+    minutes: float | None = setting(None, "at most this many minutes of training a row")
+    twin_minutes: float | None = setting(None, "at most this many minutes for a no-vector twin")
+    batch_size: int = setting(64, "headlines a step")
+    learning_rate: float = setting(1e-3, "AdamW's starting learning rate")
+    weight_decay: float = setting(0.01, "AdamW's weight decay")
+    plateau_patience: int = setting(1, "epochs without a better validation loss before the rate is halved")
+    stop_patience: int = setting(4, "epochs without a better validation loss before training stops")
+    candidates: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
+    sent_sim_weight: float = setting(0.1, "weight of sent_sim_loss; 0 = without")
+    sent_sim_every: int = setting(32, "sent_sim_loss is computed at each k-th step")
+    sent_sim_size: int = setting(16, "headlines of the batch that sent_sim_loss reads")
+    bertscore_every_epoch: int = setting(64, "validation headlines decoded for the BERTScore curve; 0 = none")
+
+    @property
+    def name(self) -> str:
+        """The model's name: `<row id>_<D>`, with `_<variant>` where there are several."""
+        if self.row is None or self.embedding_dim is None:
+            raise ValueError(
+                "these settings name no model: give row= and embedding_dim=, or select_row(settings, name)"
+            )
+        return f"{self.row}_{self.embedding_dim}" + (f"_{self.variant}" if self.variant else "")
+
+    def table(self):
+        """The settings as a pandas table (setting, value, meaning), for the head of a notebook."""
+        import pandas as pd
+
+        rows = [(f.name, getattr(self, f.name), f.metadata["meaning"]) for f in dataclasses.fields(self)]
+        rows = [r for r in rows if r[0] not in ("row", "embedding_dim", "variant") or r[1] is not None]
+        return pd.DataFrame(rows, columns=["setting", "value", "meaning"])
+
+
+def auto_preset() -> str:
+    """INVLIB_PRESET where it is set, else gpu where torch finds CUDA, else cpu."""
+    return os.environ.get("INVLIB_PRESET") or ("gpu" if torch.cuda.is_available() else "cpu")
+
+
+def read_presets() -> dict:
+    return yaml.safe_load((paths.NOTEBOOKS / "presets.yaml").read_text(encoding="utf-8"))
+
+
+def load_preset(preset: str | None = "auto", **overrides) -> Settings:
+    """Settings of a preset of notebooks/presets.yaml with single values changed; overrides that are None are ignored.
+
+    Raises ValueError for an unknown preset, an unknown setting, row or a value of the wrong kind.
+    """
+    presets = read_presets()
+    name = auto_preset() if preset in (None, "auto") else preset
+    choices = [p for p in presets if p not in ("common", "runner")]
+    if name not in choices:
+        raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(choices)}, or auto")
+    values = {**presets.get("common", {}), **presets[name], "preset": name}
+    values |= {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
+    known = {f.name for f in dataclasses.fields(Settings)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
+    if isinstance(values["rows"], str):
+        values["rows"] = values["rows"].replace(",", " ").split()
+    settings = Settings(**{**values, "rows": tuple(values["rows"])})
+    check_kinds(settings)
+    for row in settings.rows:
+        split_row_name(row)
+    if settings.row is not None and settings.row not in ROW_IDS:
+        raise ValueError(f"unknown row {settings.row!r}; rows are {', '.join(ROW_IDS)}")
+    if settings.scorers not in ("minilm", "deck"):
+        raise ValueError(f"unknown scorers {settings.scorers!r}; choose minilm or deck")
+    return settings
+
+
+def check_kinds(settings: Settings) -> None:
+    """ValueError for a setting whose value is of another kind than its field; a whole number is a float too."""
+    for f in dataclasses.fields(settings):
+        value, kinds = getattr(settings, f.name), get_args(f.type) or (f.type,)
+        if f.name != "rows" and not isinstance(value, (*kinds, int) if float in kinds else kinds):
+            wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+            meaning = f.metadata["meaning"]
+            raise ValueError(f"setting {f.name} is {value!r}; it has to be of the kind {wanted}: {meaning}")
+
+
+def split_row_name(name: str) -> tuple[str, int | str, str | None]:
+    """'att_pool_768' -> ('att_pool', 768, None); the dimension may be H, the encoder's hidden size."""
+    match = re.fullmatch(rf"({'|'.join(ROW_IDS)})_(\d+|H)(?:_(\w+))?", name)
+    if not match:
+        raise ValueError(f"unknown row {name!r}; a row is one of {', '.join(ROW_IDS)}, then _ and its D: att_pool_768")
+    row, dim, variant = match.groups()
+    return row, dim if dim == "H" else int(dim), variant
+
+
+def row_names(settings: Settings, hidden_size: int) -> list[str]:
+    """The run's rows with the encoder's hidden size in the place of H."""
+    return [re.sub(r"_H(?=_|$)", f"_{hidden_size}", name) for name in settings.rows]
+
+
+def select_row(settings: Settings, name: str) -> Settings:
+    """The settings of one model of the run: select_row(settings, 'att_pool_768')."""
+    row, dim, variant = split_row_name(name)
+    if dim == "H":
+        raise ValueError(f"row {name!r} still has H; use row_names(settings, encoder.hidden_size)")
+    return dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant)
+
+
+def device() -> torch.device:
+    """The one place that chooses: CUDA, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def precision(where: torch.device) -> torch.dtype:
+    """bfloat16 where the device has it in hardware, else float32; float16 never."""
+    if where.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if where.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32

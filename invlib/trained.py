@@ -1,0 +1,120 @@
+"""What a run left behind, to be measured: its models, the settings each was trained with, and their headlines."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from invlib import paths
+from invlib.controls import model_hash
+from invlib.evaluation import trained_settings
+from invlib.model import InvertibleSentenceModel
+from invlib.settings import ROW_IDS, Settings, row_names, split_row_name
+from invlib.training import Material, load_material
+
+MEASURING = ("preset", "scorers", "n_generate", "n_search", "n_bootstrap")  # settings that no model depends on
+IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The models of a run by name in the main table's order, their settings, and the material that they share."""
+
+    folder: Path
+    models: dict[str, InvertibleSentenceModel]
+    settings: dict[str, Settings]
+    material: Material
+
+    def training(self, name: str) -> dict:
+        """training.json of one model: seconds, epochs, stopped_by, validation_loss, accuracy, data_hash, ..."""
+        return paths.read_json(self.folder / "models" / name / "training.json")
+
+    def ranked(self, searching: bool = False) -> list[str]:
+        """The models by next-token accuracy on the validation headlines, the best first.
+
+        searching: those first that say one word after another, so that there is something to search.
+        """
+
+        def rank(name: str) -> tuple:
+            one_pass = self.models[name].config.decoder == "one_pass"
+            return searching and one_pass, -self.training(name)["accuracy"]
+
+        return sorted(self.models, key=rank)
+
+    def table(self) -> pd.DataFrame:
+        """Which run, and how each of its models was made."""
+        rows = []
+        for name, s in self.settings.items():
+            t = self.training(name)
+            made = t["seconds"] / 60, t["stopped_by"], t["accuracy"]
+            rows.append((name, self.folder.name, s.preset, s.encoder, *made))
+        columns = ["model", "run", "preset", "encoder", "minutes", "stopped by", "validation accuracy"]
+        return pd.DataFrame(rows, columns=columns)
+
+
+def load_run(
+    run: str | Path | None, settings: Settings, *, rows=None, encoder: str | None = None, seed: int | None = None
+) -> TrainedRun:
+    """The trained models of a run (as `paths.find_run` finds it), without the no-vector twins.
+
+    A model keeps the settings it was trained with; `settings` says how it is measured (scorers, n_generate, n_search,
+    n_bootstrap) and, where it names one, the data. The preset is the run's, where the runner recorded it.
+    rows, encoder, seed: where given, only models with these.
+    Raises FileNotFoundError where no run has models, ValueError where none is left, where their settings of the
+    corpus differ, or where the headlines are not those that they were trained on.
+    """
+    folder = paths.find_run(run, needs="models")
+    found = sorted(path.parent for path in folder.glob("models/*/training.json"))
+    saved = {path.name: Settings(**paths.read_json(path / "training.json")["settings"]) for path in found}
+    names = [name for name, s in saved.items() if s.row != "no_vector" and encoder in (None, s.encoder)]
+    names = sorted((name for name in names if seed in (None, saved[name].seed)), key=place)
+    models = {name: InvertibleSentenceModel.from_pretrained(folder / "models" / name) for name in names}
+    if rows is not None:
+        models = {n: m for n, m in models.items() if n in row_names(settings, m.config.hidden_size)}
+    if not models:
+        raise ValueError(
+            f"no model of {folder.name} has rows={rows}, encoder={encoder}, seed={seed}; "
+            f"it holds {', '.join(saved) or 'none'}: train with notebooks/03_training.ipynb"
+        )
+    how = {key: getattr(settings, key) for key in MEASURING}
+    if (folder / "settings.json").exists():  # the runner's record of what the run was made with
+        how["preset"] = paths.read_json(folder / "settings.json")["preset"]
+    if settings.data is not None:
+        how["data"] = settings.data
+    own = {name: dataclasses.replace(trained_settings(model), **how) for name, model in models.items()}
+    corpora = {(s.data, s.seed, s.encoder, s.n_headlines, s.max_length) for s in own.values()}
+    if len(corpora) > 1:
+        raise ValueError(f"the models of {folder.name} share no corpus: {corpora}; give rows, encoder or seed")
+    loaded = TrainedRun(folder, models, own, load_material(next(iter(own.values())), progress=False))
+    here = loaded.material.corpus.data_hash
+    if strangers := [name for name in models if loaded.training(name)["data_hash"] != here]:
+        raise ValueError(
+            f"{', '.join(strangers)} of {folder.name} were trained on other headlines than these ({here}): what is "
+            "tested here may have been trained on; give data= or INVLIB_DATA as that run had it"
+        )
+    return loaded
+
+
+def place(name: str) -> tuple:
+    """Where a model stands in the main table: by row, then D, then variant."""
+    row, dim, variant = split_row_name(name)
+    return ROW_IDS.index(row), dim, variant or ""
+
+
+def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
+    """Write rows into the run's metrics.json in the place of those of the same model, D, variant and search.
+
+    Other rows stay, as long as the model that they measured is still there unchanged.
+    """
+    file = paths.run_folder(run) / "metrics.json"
+
+    def identity(row: dict) -> tuple:
+        return tuple(row.get(key) for key in IDENTITY)
+
+    new = {identity(row) for row in rows}
+    weights = file.parent.glob("models/*/model.safetensors")
+    hashes = {model_hash(path.parent) for path in weights} | {row.get("model_hash") for row in rows}
+    old = paths.read_json(file) if file.exists() else []
+    kept = [row for row in old if identity(row) not in new and row.get("model_hash") in hashes]
+    return paths.write_json(file, kept + rows)

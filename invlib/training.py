@@ -1,0 +1,315 @@
+"""Training: transformers' Trainer over cached token states.
+
+    python -m invlib.training --preset study --row att_pool_768 --run study
+
+trains one row by itself and goes on where a killed run stopped.
+"""
+
+import argparse
+import ctypes
+import dataclasses
+import json
+import platform
+import shutil
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import get_last_checkpoint
+
+from invlib import metrics, paths
+from invlib.batches import StatesDataset, collate
+from invlib.data import Corpus, load_headlines
+from invlib.encoders import FrozenEncoder, TokenStates, load_encoder, token_states
+from invlib.losses import reconstruction_loss, sent_sim_loss
+from invlib.model import InvertibleSentenceModel, build_model
+from invlib.scorers import bertscore
+from invlib.settings import Settings, device, load_preset, precision, row_names, select_row
+
+# Settings that say how a model is measured, or where a value came from: no model depends on them
+ABOUT_MEASURING = ("n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every row of a run shares: the split headlines, the frozen encoder and its token states."""
+
+    corpus: Corpus
+    encoder: FrozenEncoder
+    states: dict[str, TokenStates]
+
+    def dataset(self, split: str, limit: int | None = None, with_states: bool = True) -> StatesDataset:
+        n = len(self.states[split])
+        return StatesDataset(self.states[split], range(min(n, limit or n)), with_states)
+
+
+def load_material(settings: Settings, progress: bool = True) -> Material:
+    """Headlines, encoder and token states of a run; the states are computed once and kept in runs/cache."""
+    corpus = load_headlines(
+        settings.data, seed=settings.seed, allow_synthetic=settings.allow_synthetic, limit=settings.n_headlines
+    )
+    encoder = load_encoder(settings.encoder)
+    states = {
+        split: token_states(encoder, list(corpus.splits[split]["text"]), settings.max_length, progress=progress)
+        for split in ("train", "validation", "test")
+    }
+    return Material(corpus, encoder, states)
+
+
+class InvertibleTrainer(Trainer):
+    """The Trainer with this study's losses, and teacher-forced figures for its evaluation."""
+
+    def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.settings, self.encoder = settings, encoder
+        self.sent_sim: list[float] = []
+        self.sent_sim_seconds = 0.0
+
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = train_dataset or self.train_dataset
+        return LengthGroupedSampler(self.args.train_batch_size, dataset, lengths=dataset.lengths.tolist())
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        s = self.settings
+        output = model(**inputs)
+        loss = reconstruction_loss(model, output, s.candidates)
+        if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
+            started = time.perf_counter()
+            similarity = sent_sim_loss(model, self.encoder, inputs, s.sent_sim_size)
+            self.sent_sim.append(similarity.item())
+            loss = loss + s.sent_sim_weight * similarity
+            self.sent_sim_seconds += 3 * (time.perf_counter() - started)  # its backward pass costs about two more
+        return (loss, output) if return_outputs else loss
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Cross-entropy over all word pieces (nats a token) and next-token accuracy on the validation headlines."""
+        with torch.autocast(self.args.device.type, torch.bfloat16, self.args.bf16):
+            found = metrics.teacher_forced(self.model, eval_dataset or self.eval_dataset, top_k=(1,))
+        result = {
+            f"{metric_key_prefix}_loss": metrics.ratio(found["nats"], found["tokens"]),
+            f"{metric_key_prefix}_accuracy": metrics.ratio(found["hits_1"], found["tokens"]),
+            f"{metric_key_prefix}_bertscore_f1": self.bertscore(found["sentence_embedding"]),
+            "sent_sim_loss": float(np.mean(self.sent_sim)) if self.sent_sim else None,
+            "sent_sim_seconds": self.sent_sim_seconds,
+        }
+        self.sent_sim = []
+        self.log(result)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
+        return result
+
+    def bertscore(self, vectors: np.ndarray) -> float | None:
+        """Mean BERTScore of the first validation headlines, decoded freely from their vectors."""
+        n = min(self.settings.bertscore_every_epoch, len(vectors))
+        if not n or self.settings.row == "no_vector":
+            return None
+        said = self.model.decode(vectors[:n])
+        reference = self.model.text([self.eval_dataset[k]["input_ids"] for k in range(n)])
+        return float(bertscore(said, reference, self.settings.scorers).mean())
+
+
+class Clock(TrainerCallback):
+    """Stops a row at its time limit, counted over resumes, and writes a line a minute to the run's log."""
+
+    def __init__(self, name: str, minutes: float | None, run: Path, clock_file: Path):
+        self.name, self.minutes, self.run, self.file = name, minutes, run, clock_file
+        self.before = json.loads(clock_file.read_text())["seconds"] if clock_file.exists() else 0.0
+        self.started = self.logged = time.monotonic()
+        self.out_of_time = False
+        self.loss = float("nan")
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def on_step_end(self, args, state, control, **_):
+        if self.minutes and self.seconds > 60 * self.minutes and not self.out_of_time:
+            self.out_of_time = True
+            control.should_training_stop = True  # the epoch's end then evaluates and saves
+        if time.monotonic() - self.logged > 60:
+            self.logged = time.monotonic()
+            left = f"{self.minutes - self.seconds / 60:.1f} min left at most" if self.minutes else ""
+            paths.log_line(self.run, f"{self.name} epoch {state.epoch:.2f} loss {self.loss:.3f} {left}")
+        return control
+
+    def on_log(self, args, state, control, logs=None, **_):
+        self.loss = (logs or {}).get("loss", self.loss)
+
+    def on_save(self, args, state, control, **_):
+        paths.write_json(self.file, {"seconds": self.seconds})
+
+
+class EpochCurve(TrainerCallback):
+    """After each evaluation one row of the curve: losses, accuracy, BERTScore of freely decoded headlines."""
+
+    def __init__(self, clock: Clock, file: Path):
+        self.clock, self.file = clock, file
+        self.rows = pd.read_csv(file).to_dict("records") if file.exists() else []
+
+    def on_evaluate(self, args, state, control, metrics=None, **_):
+        losses = [h["loss"] for h in state.log_history if "loss" in h]
+        row = {
+            "epoch": state.epoch, "step": state.global_step, "minutes": self.clock.seconds / 60,
+            "train_loss": losses[-1] if losses else None, "validation_loss": metrics["eval_loss"],
+            "accuracy": metrics["eval_accuracy"], "bertscore_f1": metrics["eval_bertscore_f1"],
+            "learning_rate": next((h["learning_rate"] for h in state.log_history[::-1] if "learning_rate" in h), None),
+            "sent_sim_loss": metrics["sent_sim_loss"], "sent_sim_seconds": metrics["sent_sim_seconds"],
+        }  # fmt: skip
+        self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
+        paths.write_csv(self.file, pd.DataFrame(self.rows))
+        paths.log_line(
+            self.clock.run,
+            f"{self.clock.name} epoch {row['epoch']:.2f} validation loss {row['validation_loss']:.3f} "
+            f"accuracy {row['accuracy']:.3f} bertscore {row['bertscore_f1'] or float('nan'):.3f}",
+        )
+
+
+def usable_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; one whose weights were cut off by a kill is removed and the one before is taken."""
+    while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
+        try:
+            with safe_open(Path(newest) / "model.safetensors", framework="pt"):
+                pass
+            json.loads((Path(newest) / "trainer_state.json").read_text())
+            torch.load(Path(newest) / "optimizer.pt", map_location="meta", weights_only=True, mmap=True)
+            return newest
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            warnings.warn(f"checkpoint {Path(newest).name} is damaged and left out: {error}", stacklevel=2)
+            shutil.rmtree(newest)
+    return None
+
+
+def finished(folder: Path, settings: Settings, data_hash: str) -> bool:
+    """Whether a model with exactly these settings and headlines was trained to its end in this folder."""
+    if not (folder / "training.json").exists():
+        return False
+    done = paths.read_json(folder / "training.json")
+    return done["settings"] == plain(settings) and done["data_hash"] == data_hash
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what a step frees for the next one: on a CPU half of a step was page faults otherwise.
+
+    glibc hands blocks of megabytes back to the kernel at once and gets them again zeroed, at every step. Without
+    glibc (macOS, Windows) there is nothing to set.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 2**30)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def plain(settings: Settings) -> dict:
+    """The settings that a trained model depends on, as JSON gives them back."""
+    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in (*ABOUT_MEASURING, "rows")}
+    return json.loads(json.dumps(values))
+
+
+def train(
+    settings: Settings, run: str | Path | None = None, material: Material | None = None
+) -> tuple[InvertibleSentenceModel, pd.DataFrame]:
+    """Train the row that `settings` names; returns the best model by validation loss, and its curves.
+
+    Leaves <run>/models/<name>/ (config.json, model.safetensors, training.json) and <run>/curves/<name>.csv. A model
+    that was trained with the same settings is loaded instead; one that was interrupted goes on.
+    """
+    name = settings.name
+    run = paths.run_folder(run)
+    folder, curve_file = run / "models" / name, run / "curves" / f"{name}.csv"
+    material = material or load_material(settings)
+    if finished(folder, settings, material.corpus.data_hash):
+        return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
+    keep_freed_memory()
+    set_seed(settings.seed)
+    model = build_model(settings, material.encoder)
+    work = folder / "checkpoints"
+    identity = {"settings": plain(settings), "data_hash": material.corpus.data_hash}
+    if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
+        shutil.rmtree(work)  # begun with other settings or headlines
+    checkpoint = usable_checkpoint(work)
+    if checkpoint is None:
+        shutil.rmtree(work, ignore_errors=True)
+        curve_file.unlink(missing_ok=True)
+    paths.write_json(work / "settings.json", identity)
+    where = device()
+    minutes = settings.twin_minutes if settings.row == "no_vector" else settings.minutes
+    clock = Clock(name, minutes, run, work / "clock.json")
+    curve = EpochCurve(clock, curve_file)
+    train_set = material.dataset("train", with_states=model.reads_states)
+    trainer = InvertibleTrainer(
+        model=model, settings=settings, encoder=material.encoder, data_collator=collate,
+        train_dataset=train_set,
+        eval_dataset=material.dataset("validation", settings.n_validation, model.reads_states),
+        callbacks=[clock, curve, EarlyStoppingCallback(settings.stop_patience)],
+        args=TrainingArguments(
+            output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
+            per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
+            lr_scheduler_type="reduce_lr_on_plateau",
+            lr_scheduler_kwargs={"factor": 0.5, "patience": settings.plateau_patience},
+            eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
+            metric_for_best_model="eval_loss", greater_is_better=False, logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
+            bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
+            dataloader_pin_memory=where.type == "cuda", remove_unused_columns=False, label_names=["input_ids"],
+            restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none",
+        ),
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)  # the curves and the run's log say it
+    paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} headlines")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    curves = pd.read_csv(curve_file)  # as it is read where the model is loaded
+    model.eval().save_pretrained(folder)
+    model.folder = folder
+    stopped_by = "time" if clock.out_of_time else "plateau" if curves.epoch.iloc[-1] < settings.epochs else "epochs"
+    best = curves.loc[curves.validation_loss.idxmin()]
+    paths.write_json(
+        folder / "training.json",
+        {
+            "settings": plain(settings), "measuring": {k: getattr(settings, k) for k in ABOUT_MEASURING},
+            "seconds": clock.seconds, "epochs": float(curves.epoch.iloc[-1]),
+            "stopped_by": stopped_by,
+            "validation_loss": float(best.validation_loss), "accuracy": float(best.accuracy),
+            "sent_sim_seconds": float(curves.sent_sim_seconds.max()), "data_hash": material.corpus.data_hash,
+            "train_headlines": len(train_set),
+        },
+    )  # fmt: skip
+    shutil.rmtree(work, ignore_errors=True)
+    paths.log_line(run, f"{name} done in {clock.seconds / 60:.1f} min")
+    return model, curves
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m invlib.training", description="Train rows of the study by themselves."
+    )
+    parser.add_argument("--preset", default="auto")
+    parser.add_argument("--row", action="append", help="<row id>_<D>, repeatable; default: every row of the preset")
+    parser.add_argument("--run", default=None, help="folder or name under runs/")
+    parser.add_argument("--data", default=None)
+    args = parser.parse_args(argv)
+    settings = load_preset(args.preset, data=args.data)
+    rows = args.row or row_names(settings, load_encoder(settings.encoder).hidden_size)
+    material = None
+    for name in rows:
+        row = select_row(settings, name)
+        material = material or load_material(row)
+        _, curves = train(row, args.run, material)
+        print(curves.tail(1).to_string(index=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()

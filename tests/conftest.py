@@ -1,0 +1,116 @@
+"""What the tests share: a tiny frozen encoder, the embedded one, sixty made-up sentences and a temporary run."""
+
+import random
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from invlib import encoders, paths
+from invlib.encoders import load_encoder, token_states
+from invlib.settings import Settings
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+PARTS = (
+    ["oil", "gold", "the dollar", "wall street", "a small bank", "the old central bank", "copper", "uber"],
+    ["rises", "falls", "slips again", "gains ground", "holds steady"],
+    ["on tariffs", "after weak data", "as china reopens", "before the vote", "on strong demand for steel", ""],
+)
+
+
+def made_sentences(n: int = 64) -> list[str]:
+    """`n` different short sentences, of three to twelve words."""
+    every = [" ".join(w for w in (a, b, c) if w) for a in PARTS[0] for b in PARTS[1] for c in PARTS[2]]
+    return random.Random(0).sample(every, n)
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    return made_sentences()
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The embedded encoder with its real weights."""
+    return load_encoder("minilm")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory, sentences) -> str:
+    """A BERT of two narrow layers with random weights and the sentences' own words, saved as any local encoder is."""
+    folder = tmp_path_factory.mktemp("encoder")
+    words = sorted({word for sentence in sentences for word in sentence.split()})
+    (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *words, *"abcdefghij", "##a", "##b", "##c"]) + "\n")
+    torch.manual_seed(0)
+    vocab_size = len((folder / "vocab.txt").read_text().split())
+    config = BertConfig(
+        vocab_size=vocab_size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    model = BertModel(config)
+    model.embeddings.word_embeddings.weight.data.normal_(0, 0.5)  # wider than BERT's start: words differ
+    model.save_pretrained(folder)
+    BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_folder):
+    return load_encoder(tiny_folder)
+
+
+@pytest.fixture
+def float32(monkeypatch):
+    """The encoder in float32: what must be equal is compared sharply, not within bfloat16's three digits."""
+    monkeypatch.setattr(encoders, "precision", lambda where: torch.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_folder) -> Settings:
+    """One small att_pool; a test changes what it is about with `dataclasses.replace`."""
+    return Settings(
+        preset="smoke", encoder=tiny_folder, row="att_pool", embedding_dim=32, max_length=16, slots=4, n_embd=32,
+        n_layer=2, n_head=2, n_inner=64, n_positions=32, dropout=0.0, epochs=2, batch_size=8, learning_rate=3e-3,
+        candidates=20, sent_sim_every=2, sent_sim_size=4, bertscore_every_epoch=0, n_bootstrap=20, n_generate=12,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_material(tiny_encoder, sentences, tmp_path_factory):
+    """Forty training, eight validation and sixteen test sentences, as `load_material` would give them."""
+    from invlib.training import Material
+
+    texts = {"train": sentences[:40], "validation": sentences[40:48], "test": sentences[48:64]}
+    cache = tmp_path_factory.mktemp("cache")
+    states = {k: token_states(tiny_encoder, v, max_length=16, cache=cache, progress=False) for k, v in texts.items()}
+    corpus = SimpleNamespace(
+        splits={k: {"text": v} for k, v in texts.items()}, data_hash="0123456789ab", source="synthetic", synthetic=True
+    )
+    return Material(corpus, tiny_encoder, states)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A temporary run's folder; nothing of this machine's runs or environment is seen."""
+    for name in ("INVLIB_RUN", "INVLIB_PRESET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    folder = tmp_path / "runs" / "test"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def tiny_model(tiny_settings, tiny_encoder):
+    """build(row, **changes) -> a fresh untrained model of that row, its weights seeded."""
+    from invlib.model import build_model
+
+    def build(row: str = "att_pool", **changes):
+        torch.manual_seed(1)
+        if row == "cls_decoder":
+            changes = {"embedding_dim": tiny_encoder.hidden_size, **changes}
+        return build_model(replace(tiny_settings, row=row, **changes), tiny_encoder).eval()
+
+    return build

@@ -1,0 +1,146 @@
+"""What installs the workbook and calls it: pyproject.toml, constraints, environment.yml, Makefile, CI, conftest."""
+
+import ast
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from invlib.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [Requirement(line) for line in PROJECT["dependencies"] + EXTRAS["test"]]
+CONSTRAINTS = [
+    Requirement(line)
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def make(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
+    """Call make, without what an outer make hands down."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, env=inherited)
+
+
+def test_environment_yml_installs_what_pyproject_lists():
+    """conda gives Python and pip; everything else comes from pyproject.toml at the versions of constraints.txt."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    python, pip, inner = environment["dependencies"]
+    assert pip == "pip" and inner == {"pip": ["-c constraints.txt", "-e .[test]"]}
+    name, version = python.split("=")
+    assert name == "python" and SpecifierSet(PROJECT["requires-python"]).contains(f"{version}.0")
+    assert "test" in EXTRAS
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda r: r.name)
+def test_every_dependency_is_pinned_within_its_bounds(requirement):
+    """A constraint for each, exact, and one that the lower bound admits."""
+    pins = [c for c in CONSTRAINTS if canonicalize_name(c.name) == canonicalize_name(requirement.name)]
+    assert pins, f"{requirement.name} is not in constraints.txt"
+    for pin in pins:
+        (exact,) = pin.specifier
+        assert exact.operator == "==" and requirement.specifier.contains(exact.version)
+
+
+def test_constraints_name_no_machine():
+    """No local builds, hashes, addresses or CUDA packages: the same file serves every platform."""
+    text = (ROOT / "constraints.txt").read_text()
+    assert not re.search(r"==\S*\+|--hash|://|--index|^(nvidia|cuda|triton)", text, flags=re.MULTILINE)
+
+
+def test_every_import_is_declared():
+    """What the package imports is in pyproject.toml's one list, or in the standard library."""
+    declared = {canonicalize_name(requirement.name) for requirement in REQUIREMENTS}
+    owners = packages_distributions()
+    for path in sorted((ROOT / "invlib").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+        third = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"invlib"}
+        missing = {name for name in third if not declared & {canonicalize_name(o) for o in owners.get(name, [])}}
+        assert not missing, f"{path.name} imports {missing}, which pyproject.toml does not list"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_help_lists_every_command():
+    """`make` and `make help` list each target, and need no Python for it."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY:(.*)$", makefile, flags=re.MULTILINE)[1].split()
+    for arguments in ([], ["help"]):
+        answer = make(*arguments, "PYTHON=/no/such/python")
+        assert answer.returncode == 0, answer.stderr
+        listed = {line.split()[0] for line in answer.stdout.splitlines() if line.startswith("  ")}
+        assert listed == set(targets)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_tells_what_it_lacks(tmp_path):
+    """A Python that is too old or not there, a run that is not named."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    answer = make("env", f"PYTHON={old}", cwd=tmp_path)
+    assert answer.returncode != 0 and "needs Python 3.11 or later" in answer.stderr and "python3.9" in answer.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_continuous_integration_calls_make():
+    """The workflow and .ci/run run the same commands."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = workflow["jobs"]["test"]["steps"]
+    assert {"run": "make test"} in steps
+    assert any(step.get("with", {}).get("python-version") == "3.11" for step in steps)
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK) and "make test test-all" in script.read_text()
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+class Config:
+    """As much of pytest's Config as conftest.py reads."""
+
+    def __init__(self, **options):
+        self.options, self.stash = options, pytest.Stash()
+
+    def getoption(self, name, default=None):
+        """The value of an option."""
+        return self.options.get(name, default)
+
+
+def test_conftest_names_preset_and_run_for_nbval(monkeypatch):
+    """Under nbval alone, and only where the environment names none; the temporary run is removed."""
+    spec = importlib.util.spec_from_file_location("root_conftest", ROOT / "conftest.py")
+    conftest = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conftest)
+    for name in ("INVLIB_RUN", "INVLIB_PRESET", "INVLIB_DATA", "JUPYTER_PREFER_ENV_PATH"):
+        monkeypatch.setenv(name, "x")  # so that monkeypatch puts back what conftest sets
+        monkeypatch.delenv(name)
+
+    conftest.pytest_configure(Config())
+    assert "INVLIB_PRESET" not in os.environ and "INVLIB_RUN" not in os.environ
+
+    config = Config(nbval_lax=True)
+    conftest.pytest_configure(config)
+    folder = os.environ["INVLIB_RUN"]
+    assert os.environ["INVLIB_PRESET"] == "smoke" and os.path.isdir(folder)
+    conftest.pytest_unconfigure(config)
+    assert not os.path.exists(folder) and "INVLIB_RUN" not in os.environ
+
+    monkeypatch.setenv("INVLIB_RUN", "mine")
+    monkeypatch.setenv("INVLIB_PRESET", "cpu")
+    conftest.pytest_configure(Config(nbval=True))
+    assert (os.environ["INVLIB_RUN"], os.environ["INVLIB_PRESET"]) == ("mine", "cpu")

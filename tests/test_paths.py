@@ -1,0 +1,89 @@
+"""Paths: which folder is written and read, and files that are never found half-written."""
+
+import os
+
+import pandas as pd
+import pytest
+
+from invlib import paths
+from invlib.paths import find_model, find_run, log_line, read_json, run_folder, write_csv, write_json, write_text
+
+
+def put(folder, name):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("{}")
+    return folder.resolve()
+
+
+def test_a_run_writes_where_it_is_told(run, monkeypatch, tmp_path):
+    assert run_folder() == paths.RUNS / "lab"
+    monkeypatch.setenv("INVLIB_RUN", str(tmp_path / "elsewhere"))
+    assert run_folder() == tmp_path / "elsewhere"
+    assert run_folder("mine") == paths.RUNS / "mine"
+    assert run_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+
+
+def test_a_notebook_reads_lab_before_last(run):
+    with pytest.raises(FileNotFoundError, match="metrics.json"):
+        find_run()
+    last = put(paths.RUNS / "last", "metrics.json")
+    (paths.RUNS / "lab").mkdir()
+    assert find_run() == last
+    assert find_run() != put(paths.RUNS / "lab", "models/rnn_8/config.json")
+    lab = put(paths.RUNS / "lab", "metrics.json")
+    assert find_run() == lab
+    assert find_run("last") == last
+
+
+def test_a_run_that_is_named_and_lacks_the_file_is_not_passed_over(run, monkeypatch):
+    put(paths.RUNS / "lab", "metrics.json")
+    with pytest.raises(FileNotFoundError, match="test"):
+        find_run("test")
+    monkeypatch.setenv("INVLIB_RUN", str(run))
+    with pytest.raises(FileNotFoundError, match="test"):
+        find_run()
+
+
+def test_a_model_is_found_by_folder_name_or_in_the_data(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    in_run = put(run / "models" / "rnn_8", "config.json")
+    in_data = put(tmp_path / "data" / "models" / "att_pool_8", "config.json")
+    assert find_model(run / "models" / "rnn_8") == in_run
+    assert find_model("rnn_8", run="test") == in_run
+    assert find_model("att_pool_8") == in_data
+    assert find_model("runs/test/models/rnn_8") == in_run
+    with pytest.raises(FileNotFoundError) as error:
+        find_model("att_pool_9", run="test")
+    assert all(word in str(error.value) for word in ("att_pool_9", "rnn_8", "att_pool_8"))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    value = {"name": "Müller & Söhne", "n": [1, 2.5, None]}
+    assert read_json(write_json(tmp_path / "new" / "a.json", value)) == value
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y, z"]})
+    assert pd.read_csv(write_csv(tmp_path / "new" / "a.csv", frame)).equals(frame)
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["a.csv", "a.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"new": float("nan")})
+    with pytest.raises(TypeError):
+        write_json(path, {"new": {1, 2}})
+
+    def killed(*_):
+        raise OSError("killed before the rename")
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(OSError, match="killed"):
+        write_text(path, "half")
+    assert read_json(path) == {"old": 1}
+
+
+def test_the_log_grows_by_a_line(run):
+    log_line(run, "first")
+    log_line(run, "second")
+    lines = (run / "log.txt").read_text().splitlines()
+    assert [line.split()[1] for line in lines] == ["first", "second"]

@@ -1,0 +1,99 @@
+"""Every figure function draws on the ax it is given, names the axes and gives the ax back."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from invlib import plots
+
+
+@pytest.fixture
+def ax():
+    with plt.style.context(plots.STYLE):
+        fig, ax = plt.subplots()
+        yield ax
+        plt.close(fig)
+
+
+CURVES = pd.DataFrame({"epoch": [1, 2, 3], "minutes": [0.5, 1.0, 1.5], "accuracy": [0.2, None, 0.4]})
+
+
+def test_style_reads_well_in_a_talk():
+    style = plt.style.context(plots.STYLE)
+    with style:
+        sizes = [plt.rcParams[k] for k in ("font.size", "axes.labelsize", "xtick.labelsize", "legend.fontsize")]
+        assert min(sizes) >= 13
+        assert not plt.rcParams["axes.spines.top"] and not plt.rcParams["axes.spines.right"]
+        assert plt.rcParams["figure.constrained_layout.use"] and plt.rcParams["figure.facecolor"] == "white"
+
+
+def test_saved_figure_is_whole_and_small(ax, tmp_path):
+    plots.histogram(ax, [3, 4, 4, 9], "word pieces")
+    path = plots.save_figure(ax.figure, "00_lengths", tmp_path)
+    assert path == tmp_path / "figures" / "00_lengths.png" and path.read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in path.parent.iterdir()] == ["00_lengths.png"]  # no temporary file is left
+    first = path.read_bytes()
+    assert plots.save_figure(ax.figure, "00_lengths", tmp_path).read_bytes() == first and len(first) < 200_000
+
+
+def test_curve_leaves_out_what_was_not_measured(ax):
+    assert plots.curve_axes(ax, CURVES, "accuracy", "rnn_768", x="minutes") is ax
+    assert ax.lines[0].get_xydata().tolist() == [[0.5, 0.2], [1.5, 0.4]]
+    assert "minutes" in ax.get_xlabel() and "accuracy" in ax.get_ylabel()
+
+
+def test_curve_of_an_unknown_column_lists_the_columns(ax):
+    with pytest.raises(ValueError, match="no bleu; they have epoch, minutes, accuracy"):
+        plots.curve_axes(ax, CURVES, "bleu")
+
+
+def test_bars_say_what_was_not_measured(ax):
+    assert plots.bars_with_intervals(ax, ["a", "b"], [0.5, None], [[0.4, 0.6], None], "accuracy") is ax
+    texts = [t.get_text().strip() for t in ax.texts]
+    assert texts == ["0.5", "not measured"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.get_xlabel() == "accuracy"
+
+
+def test_grouped_bars_have_one_bar_a_group(ax):
+    groups = {"its own vector": [0.5, 0.6], "another's": [0.2, None]}
+    assert plots.grouped_bars(ax, ["a", "b"], groups, {"its own vector": [[0.4, 0.6], None]}) is ax
+    assert len(ax.containers) == 2 and len(ax.lines) == 1
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == list(groups)
+
+
+def test_accuracy_by_position_has_a_band(ax):
+    table = pd.DataFrame({"position": [1, 2], "accuracy": [0.9, 0.5], "low": [0.8, 0.4], "high": [1.0, 0.6]})
+    assert plots.accuracy_by_position(ax, table, "generated") is ax
+    assert len(ax.collections) == 1 and ax.get_ylim() == (0, 1) and "word pieces" in ax.get_xlabel()
+    plots.accuracy_by_position(ax, table.drop(columns=["low", "high"]))
+    assert len(ax.collections) == 1
+
+
+def test_heatmap_writes_its_values_where_they_exist(ax):
+    assert plots.heatmap(ax, [[0.0, 1.0], [np.nan, 0.5]], ["x", "y"], ["u", "v"], "cosine") is ax
+    assert sorted(t.get_text() for t in ax.texts) == ["0.00", "0.50", "1.00"]
+    assert ax.figure.axes[-1].get_ylabel() == "cosine"
+
+
+def test_scatter_draws_the_intervals_it_has(ax):
+    assert plots.scatter_with_intervals(ax, [1, 2], [3, 4], y_intervals=[[2, 4], None], labels=["p", "q"]) is ax
+    assert len(ax.lines) == 1 and len(ax.texts) == 2
+
+
+def test_histogram_of_whole_numbers_has_a_bar_for_each(ax):
+    plots.histogram(ax, np.array([2, 3, 3, 5]), "word pieces")
+    assert [p.get_height() for p in ax.patches] == [1, 2, 0, 1]
+
+
+def test_shaded_tokens_take_dollars_and_uneven_lengths(ax):
+    assert plots.shaded_tokens(ax, [(["$", "1"], [0.9, 0.1]), (["a"], [1.0])], "weight") is ax
+    ax.figure.canvas.draw()  # an unescaped $ would be read as a formula
+    assert len(ax.texts) == 3
+
+
+def test_text_is_readable_on_its_background():
+    assert plots.readable_on((1, 1, 1, 1)) == "#111111" and plots.readable_on((0, 0, 0.4, 1)) == "white"

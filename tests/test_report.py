@@ -1,0 +1,230 @@
+"""The result tables, and publishing a run."""
+
+import json
+
+import nbformat
+import pandas as pd
+import pytest
+
+from invlib import paths, publish, report
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def row(model: str, dim: int, **more) -> dict:
+    """One object of metrics.json, the rest of its keys missing."""
+    return {"model": model, "embedding_dim": dim, "variant": None, "search": "greedy"} | more
+
+
+METRICS = [
+    row("att_pool", 768, accuracy=0.5, generated_accuracy=0.4, exact_match=0.1, recovered_bits=60.04, train_seconds=90,
+        rank_correlation=0.6, ci95={"generated_accuracy": [0.39, 0.41]}, bertscore_f1=0.7, bertscore_model="minilm",
+        controls={"shuffled_vector": {"generated_accuracy": 0.05, "bertscore_f1": 0.31,
+                                      "ci95": {"generated_accuracy": [0.04, 0.06]}}}),
+    row("att_pool", 768, search="beam_5", generated_accuracy=0.45, bertscore_model="minilm"),
+    row("att_pool", 384, generated_accuracy=0.3, stopped_by="time", bertscore_model="minilm"),
+    row("rnn", 768, generated_accuracy=0.05, ci95={"generated_accuracy": [0.04, 0.06]}, bertscore_model="minilm",
+        rank_correlation=None, controls={"shuffled_vector": {"generated_accuracy": 0.05}}),
+    row("no_vector", 768, generated_accuracy=0.02, bertscore_model="minilm"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """An empty repository beside its data, with one notebook and a README.md."""
+    root = tmp_path / "somewhere" / "repository"
+    monkeypatch.setattr(paths, "ROOT", root)
+    for name in ("NOTEBOOKS", "RUNS", "RESULTS", "FIGURES"):
+        monkeypatch.setattr(paths, name, root / name.lower())
+    monkeypatch.delenv("INVLIB_RUN", raising=False)
+    paths.NOTEBOOKS.mkdir(parents=True)
+    cells = [
+        nbformat.v4.new_markdown_cell("# A notebook"),
+        nbformat.v4.new_code_cell("preset = None", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("show()"),
+        nbformat.v4.new_code_cell("solution()", metadata={"tags": ["skip-execution", "nbval-skip"]}),
+    ]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), paths.NOTEBOOKS / "00_a.ipynb"
+    )
+    readme = (
+        "# Title\n<!-- table:results -->\nold\n<!-- /table -->\nbetween\n<!-- table:deck -->\n<!-- /table -->\nend\n"
+    )
+    (root / "README.md").write_text(readme)
+    return root
+
+
+@pytest.fixture
+def finished(repository):
+    """A finished run of that notebook, as papermill leaves it."""
+    folder = paths.RUNS / "mine"
+    notebook = nbformat.read(paths.NOTEBOOKS / "00_a.ipynb", as_version=4)
+    widget = nbformat.v4.new_output(
+        "display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "HBox()"}
+    )
+    text = f"{folder}/models {folder} {repository}/data {repository.parent}/shared\n"
+    result = nbformat.v4.new_output(
+        "execute_result", {"text/plain": f"'{folder}'", "image/png": "aa=="}, execution_count=3
+    )
+    notebook.cells[1].execution_count = 1
+    notebook.cells.insert(
+        2, nbformat.v4.new_code_cell("run = 'x'", metadata={"tags": ["injected-parameters"]}, execution_count=2)
+    )
+    shown = notebook.cells[3]
+    shown.outputs, shown.execution_count = [nbformat.v4.new_output("stream", text=text), widget, result], 3
+    for cell in notebook.cells:
+        cell.metadata["papermill"] = {"start_time": "2026-01-01", "status": "completed"}
+        cell.metadata["execution"] = {"iopub.status.busy": "2026-01-01"}
+    notebook.metadata |= {"papermill": {"input_path": str(folder)}, "widgets": {"state": {}}, "invlib": {"source": "x"}}
+    paths.write_text(folder / "notebooks" / "00_a.ipynb", nbformat.writes(notebook))
+    paths.write_json(folder / "metrics.json", METRICS)
+    paths.write_json(
+        folder / "settings.json", {"preset": "study", "seed": 0, "data_hash": "abc", "data": str(repository)}
+    )
+    paths.write_csv(folder / "curves" / "att_pool_768.csv", pd.DataFrame({"epoch": [1]}))
+    paths.write_csv(folder / "examples.csv", pd.DataFrame({"input": [f"headline {i}" for i in range(150)]}))
+    (folder / "figures").mkdir()
+    (folder / "figures" / "a.png").write_bytes(b"png")
+    (folder / "models" / "att_pool_768").mkdir(parents=True)
+    (folder / "models" / "att_pool_768" / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_publish(repository, finished):
+    """Outputs into the notebooks, small files into results/study, figures, and both READMEs' tables."""
+    publish.publish("mine")
+    notebook = nbformat.read(paths.NOTEBOOKS / "00_a.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    text = (paths.NOTEBOOKS / "00_a.ipynb").read_text()
+    for gone in ("papermill", "widget", "injected", "2026-01-01", "iopub", str(repository.parent), '"invlib"'):
+        assert gone not in text
+    assert [cell.get("execution_count") for cell in notebook.cells] == [None, 1, 2, None]
+    stream, result = notebook.cells[2].outputs
+    assert stream.text == "runs/mine/models runs/mine data ../shared\n"
+    assert result.execution_count == 2 and result.data["image/png"] == "aa=="
+
+    results = {str(p.relative_to(paths.RESULTS)) for p in paths.RESULTS.rglob("*") if p.is_file()}
+    small = {"metrics.json", "settings.json", "examples.csv", "curves/att_pool_768.csv"}
+    assert results == {f"study/{name}" for name in small} | {"README.md"}
+    assert str(repository) not in (paths.RESULTS / "study" / "settings.json").read_text()
+    assert len(pd.read_csv(paths.RESULTS / "study" / "examples.csv")) == 100
+    assert (paths.FIGURES / "a.png").read_bytes() == b"png"
+
+    readme = (repository / "README.md").read_text()
+    assert "old" not in readme and "between" in readme and readme.endswith("end\n")
+    assert "0.400 [0.390, 0.410]" in readme and "preset study, seed 0, data hash abc" in readme
+    publish.rebuild()
+    assert (repository / "README.md").read_text() == readme  # nothing changes where nothing has changed
+
+
+def test_publishing_keeps_mended_prose(finished):
+    """The notebook's own text wins; only outputs come from the run."""
+    path = paths.NOTEBOOKS / "00_a.ipynb"
+    path.write_text(path.read_text().replace("# A notebook", "# A better title"))
+    publish.publish("mine", "other")
+    assert "# A better title" in path.read_text() and (paths.RESULTS / "other" / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda nb: nb.metadata.pop("invlib"), "not finished"),
+        (lambda nb: nb.cells[3].update(execution_count=None), "not finished"),
+        (lambda nb: nb.cells[3].outputs.append(nbformat.v4.new_output("error", ename="E")), "not finished"),
+        (lambda nb: nb.cells[3].update(source="show(2)"), "has changed since run mine"),
+    ],
+)
+def test_a_notebook_that_is_not_published(finished, change, words):
+    """Unfinished, failed, or no longer what ran: an error, and nothing is written."""
+    path = finished / "notebooks" / "00_a.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, path)
+    with pytest.raises(ValueError, match=words):
+        publish.publish("mine")
+    assert not paths.RESULTS.exists() and not paths.FIGURES.exists()
+
+
+def test_publish_rows_alone(finished):
+    """A run that has no notebooks yet, and no examples."""
+    for path in (finished / "notebooks").iterdir():
+        path.unlink()
+    (finished / "examples.csv").unlink()
+    publish.publish("mine")
+    assert (paths.RESULTS / "study" / "metrics.json").is_file()
+
+
+def test_publish_errors(finished, capsys):
+    """A run that is not there is told with those that are; a bad name; a run without results."""
+    assert publish.main(["nine"]) == 2
+    assert "runs are mine" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="published run's name"):
+        publish.publish("mine", "../up")
+    (paths.RUNS / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="nothing to publish"):
+        publish.publish("empty")
+
+
+def test_results_table(finished):
+    """Six columns; the baseline first, D rising; beam and no-vector twins elsewhere; marks; dashes."""
+    metrics = report.load_metrics(finished)
+    table = report.results_table(metrics)
+    assert table.shape[1] == 6
+    assert list(zip(table["model"], table["D"], strict=True)) == [
+        ("rnn ‡", "768"), ("att_pool †", "384"), ("att_pool", "768"),
+    ]  # fmt: skip
+    assert list(table.iloc[2, 2:]) == ["0.400 [0.390, 0.410]", "0.100", "0.60", "60.0"]
+    assert table.iloc[0]["agreement with the encoder"] == "–"
+    assert "†" in report.legend(metrics) and "‡" in report.legend(metrics)
+
+
+def test_deck_table(finished):
+    """Each BERTScore in a column of its scorer; what only one side has is a dash on the other."""
+    table = report.deck_table(report.load_metrics(finished)).set_index(["model", "D"])
+    assert list(table.loc[("att_pool", "768")]) == ["0.502", "0.500", "0.650", "0.700 (0.310)"]
+    assert list(table.loc[("att_pool", "2560")]) == ["0.552", "–", "0.675", "–"]
+    assert "BERTScore, here (minilm; its shuffled control)" in table.columns and table.shape[1] <= 6
+
+
+def test_full_tables(finished):
+    """Every search and the controls with their intervals."""
+    tables = report.full_tables(report.load_metrics(finished))
+    assert list(tables["The text"]["search"]).count("beam_5") == 1
+    assert "0.050 [0.040, 0.060]" in tables["Its controls"].to_string()
+    assert tables["The cost"]["minutes"].tolist().count("1.5") == 1
+
+
+def test_examples_table(tmp_path):
+    """Six inputs under the model that gives most back exactly, beside the deck's; bars don't break the table."""
+    frame = pd.DataFrame(
+        {
+            "model": ["att_pool_768", "rnn_768"] * 7,
+            "search": "greedy",
+            "input": [f"a | {i // 2}" for i in range(14)],
+            "decoded": [f"a | {i // 2}" if i % 2 == 0 else "the" for i in range(14)],
+            "deck": "b",
+        }
+    )
+    paths.write_csv(tmp_path / "examples.csv", frame)
+    table = report.examples_table(tmp_path)
+    assert table.shape == (6, 3) and table.columns[1] == "decoded by att_pool_768"
+    assert "a \\| 0" in report.markdown(table)
+
+
+def test_closing_table_without_results(repository, tmp_path):
+    """A run without metrics and nothing published: said, and the deck still stands there."""
+    said = report.closing_table(tmp_path)
+    assert said.count("no metrics.json") == 2 and "0.675" in said
+
+
+def test_unknown_table(finished):
+    """README.md asks for a table that there is none of."""
+    with pytest.raises(ValueError, match="table 'resluts'; tables are results, deck, examples"):
+        report.rebuild_readme("<!-- table:resluts -->\n<!-- /table -->", finished)
+
+
+def test_metrics_are_json_of_none(finished):
+    """What was not measured comes back as None, not as NaN."""
+    loaded = report.load_metrics(finished)
+    assert loaded.loc[0, "rank_correlation"] is None and loaded.loc[0, "accuracy"] is None
+    assert len(json.loads((finished / "metrics.json").read_text())) == len(loaded)

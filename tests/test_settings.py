@@ -1,0 +1,136 @@
+"""Settings: presets, their overrides, names of rows, and the choice of device and precision."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from invlib import settings as module
+from invlib.settings import (
+    Settings,
+    auto_preset,
+    device,
+    load_preset,
+    precision,
+    read_presets,
+    row_names,
+    select_row,
+    split_row_name,
+)
+
+PRESETS = ("smoke", "cpu", "study", "gpu", "deck")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_loads_and_its_rows_can_be_built(name):
+    from invlib.model import model_config
+
+    settings = load_preset(name)
+    assert settings.preset == name and settings.rows
+    hidden = 768 if name == "deck" else 384
+    for row in row_names(settings, hidden):
+        chosen = select_row(settings, row)
+        assert chosen.name == row
+        config = model_config(chosen, hidden_size=hidden)
+        assert config.n_embd % config.n_head == 0
+        assert config.decoder != "transformer" or config.embedding_dim % config.slots == 0
+        assert config.max_length <= config.n_positions
+
+
+def test_compared_rows_get_equal_terms():
+    """The rows of a run differ in row and dimension, and in nothing else."""
+    settings = load_preset("study")
+    rows = [select_row(settings, name) for name in row_names(settings, 384)]
+    same = {tuple(v for k, v in dataclasses.asdict(r).items() if k not in ("row", "embedding_dim")) for r in rows}
+    assert len(same) == 1
+
+
+def test_an_override_wins_and_none_is_no_override():
+    plain = load_preset("cpu")
+    changed = load_preset("cpu", seed=7, data=None, minutes=None, batch_size=3)
+    assert (changed.seed, changed.batch_size, changed.minutes) == (7, 3, plain.minutes)
+    assert dataclasses.replace(changed, seed=plain.seed, batch_size=plain.batch_size) == plain
+
+
+def test_rows_may_be_a_string():
+    assert load_preset("cpu", rows="rnn_64, att_pool_H").rows == ("rnn_64", "att_pool_H")
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_preset("cpu").seed = 1
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("huge", {}), ["'huge'", *PRESETS]),
+        (("cpu", {"widht": 3}), ["widht", "n_embd"]),
+        (("cpu", {"rows": ["att_pol_768"]}), ["att_pol_768", "att_pool"]),
+        (("cpu", {"rows": ["att_pool"]}), ["att_pool", "its D"]),
+        (("cpu", {"row": "transformer"}), ["'transformer'", "cls_decoder"]),
+        (("cpu", {"scorers": "gpt"}), ["'gpt'", "minilm", "deck"]),
+        (("cpu", {"n_embd": "wide"}), ["n_embd", "'wide'", "int"]),
+        (("cpu", {"seed": 1.5}), ["seed", "1.5"]),
+    ],
+)
+def test_what_is_unknown_is_named_beside_what_is_known(arguments, said):
+    name, overrides = arguments
+    with pytest.raises(ValueError) as error:
+        load_preset(name, **overrides)
+    for word in said:
+        assert word in str(error.value)
+
+
+def test_auto_is_the_environments_preset_else_the_machines(monkeypatch):
+    monkeypatch.setenv("INVLIB_PRESET", "smoke")
+    assert auto_preset() == "smoke" and load_preset("auto").preset == "smoke" and load_preset(None).preset == "smoke"
+    monkeypatch.delenv("INVLIB_PRESET")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert load_preset().preset == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert load_preset().preset == "gpu"
+
+
+def test_names_of_rows():
+    assert split_row_name("encoder_only_1568") == ("encoder_only", 1568, None)
+    assert split_row_name("no_vector_64_rnn") == ("no_vector", 64, "rnn")
+    assert split_row_name("cls_decoder_H") == ("cls_decoder", "H", None)
+    settings = load_preset("cpu", rows=["cls_decoder_H", "att_pool_H_long", "rnn_768"])
+    assert row_names(settings, 384) == ["cls_decoder_384", "att_pool_384_long", "rnn_768"]
+    with pytest.raises(ValueError, match="hidden_size"):
+        select_row(settings, "cls_decoder_H")
+    with pytest.raises(ValueError, match="select_row"):
+        _ = settings.name
+
+
+def test_the_table_shows_every_setting_with_its_meaning():
+    table = load_preset("cpu").table()
+    assert list(table.columns) == ["setting", "value", "meaning"]
+    shown = set(table.setting)
+    assert {f.name for f in dataclasses.fields(Settings)} - shown == {"row", "embedding_dim", "variant"}
+    assert table.meaning.str.len().min() > 5
+    assert "row" in set(load_preset("cpu", row="rnn", embedding_dim=8).table().setting)
+
+
+def test_presets_hold_no_setting_that_nothing_reads():
+    known = {f.name for f in dataclasses.fields(Settings)}
+    for name, values in read_presets().items():
+        assert name == "runner" or set(values) <= known
+
+
+def test_device_prefers_cuda_then_mps_then_the_cpu(monkeypatch):
+    for cuda, mps, expected in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert device().type == expected
+
+
+def test_precision_is_bfloat16_or_float32_never_float16(monkeypatch):
+    for supported, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+        monkeypatch.setattr(module.torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda s=supported: s)
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+        assert precision(torch.device("cuda")) == expected
+        assert precision(torch.device("cpu")) == expected
+    assert precision(torch.device("mps")) == torch.float32

@@ -1,0 +1,254 @@
+"""Training: what a run leaves, and that a run which was stopped goes on as if it had not been."""
+
+import dataclasses
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from invlib import paths, training
+from invlib.encoders import hash_weights
+from invlib.model import InvertibleSentenceModel
+from invlib.training import finished, plain, train, usable_checkpoint
+
+COLUMNS = ["epoch", "step", "minutes", "train_loss", "validation_loss", "accuracy", "bertscore_f1", "learning_rate"]
+
+
+class Killed(BaseException):
+    """What a kill is to the code that runs: nothing that it could catch."""
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """killed_after(step): the next training is killed when it has done so many steps; None: it is not."""
+    real = training.Clock
+
+    def arrange(step: int | None):
+        class Mortal(real):
+            def on_step_end(self, args, state, control, **more):
+                if step is not None and state.global_step >= step:
+                    raise Killed
+                return super().on_step_end(args, state, control, **more)
+
+        monkeypatch.setattr(training, "Clock", Mortal)
+
+    return arrange
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """A list that grows at each training that is really begun."""
+    begun, real = [], training.InvertibleTrainer.train
+
+    def counted(self, *args, **more):
+        begun.append(more.get("resume_from_checkpoint"))
+        return real(self, *args, **more)
+
+    monkeypatch.setattr(training.InvertibleTrainer, "train", counted)
+    return begun
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, bertscore_every_epoch=4)
+    before = tiny_material.encoder.hash
+    model, curves = train(settings, run, tiny_material)
+    folder = run / "models" / "att_pool_32"
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "training.json"]
+    assert list(curves.columns)[: len(COLUMNS)] == COLUMNS and curves.epoch.tolist() == [1, 2]
+    assert curves.step.tolist() == [5, 10]
+    assert curves[["validation_loss", "accuracy", "bertscore_f1", "learning_rate", "train_loss"]].notna().all(axis=None)
+    assert curves.validation_loss.iloc[1] < curves.validation_loss.iloc[0]
+    pd.testing.assert_frame_equal(pd.read_csv(run / "curves" / "att_pool_32.csv"), curves)
+    done = paths.read_json(folder / "training.json")
+    assert done["stopped_by"] == "epochs" and done["epochs"] == 2 and done["train_headlines"] == 40
+    assert done["data_hash"] == "0123456789ab" and done["seconds"] > 0 and done["sent_sim_seconds"] > 0
+    assert done["settings"]["embedding_dim"] == 32
+    # the frozen encoder is as it was, and the model that is returned is the one that lies there
+    assert hash_weights(tiny_material.encoder.model, tiny_material.encoder.tokenizer) == before
+    again = InvertibleSentenceModel.from_pretrained(folder)
+    np.testing.assert_array_equal(model.encode(["oil falls"]), again.encode(["oil falls"]))
+    assert model.folder == folder and not model.training
+    assert "att_pool_32 done" in (run / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("row", ["att_pool", "rnn"])
+def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, tiny_material, killed_after, row):
+    """Three epochs of five steps; killed in the second and, resumed, in the third."""
+    settings = replace(tiny_settings, row=row, epochs=3)
+    killed_after(None)
+    _, curves = train(settings, run / "whole", tiny_material)
+    for step in (7, 12):
+        killed_after(step)
+        with pytest.raises(Killed):
+            train(settings, run / "cut", tiny_material)
+        assert not (run / "cut" / "models" / settings.name / "training.json").exists()
+    killed_after(None)
+    torch.manual_seed(99)  # whatever the process did before
+    _, resumed = train(settings, run / "cut", tiny_material)
+    name = f"models/{settings.name}"
+    assert same(weights(run / "whole" / name), weights(run / "cut" / name))
+    columns = ["epoch", "step", "validation_loss", "accuracy"]
+    pd.testing.assert_frame_equal(resumed[columns], curves[columns], check_dtype=False)
+    log = (run / "cut" / "log.txt").read_text()
+    assert log.count("epoch 1.00 validation") == 1  # the first epoch was not done again
+
+
+def test_time_is_counted_over_resumes(run, tiny_settings, tiny_material, killed_after):
+    settings = replace(tiny_settings, epochs=3)
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(settings, run, tiny_material)
+    clock = run / "models" / "att_pool_32" / "checkpoints" / "clock.json"
+    paths.write_json(clock, {"seconds": 1000.0})
+    killed_after(None)
+    train(settings, run, tiny_material)
+    assert paths.read_json(run / "models" / "att_pool_32" / "training.json")["seconds"] > 1000
+
+
+@pytest.mark.parametrize("damaged", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_damaged_newest_checkpoint_falls_back(run, tiny_settings, tiny_material, killed_after, trainings, damaged):
+    settings = replace(tiny_settings, epochs=3)
+    killed_after(12)
+    with pytest.raises(Killed):
+        train(settings, run, tiny_material)
+    work = run / "models" / "att_pool_32" / "checkpoints"
+    newest = work / "checkpoint-10"
+    whole = (newest / damaged).read_bytes()
+    (newest / damaged).write_bytes(whole[: len(whole) // 2])
+    killed_after(None)
+    with pytest.warns(UserWarning, match="checkpoint-10 is damaged"):
+        _, curves = train(settings, run, tiny_material)
+    assert trainings[-1].endswith("checkpoint-5")
+    assert curves.step.tolist() == [5, 10, 15]
+
+
+def test_with_every_checkpoint_damaged_it_begins_anew(run, tiny_settings, tiny_material, killed_after, trainings):
+    settings = replace(tiny_settings, epochs=2)
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(settings, run, tiny_material)
+    work = run / "models" / "att_pool_32" / "checkpoints"
+    (work / "checkpoint-5" / "model.safetensors").write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert usable_checkpoint(work) is None
+    killed_after(None)
+    _, curves = train(settings, run, tiny_material)
+    assert trainings[-1] is None and curves.step.tolist() == [5, 10]
+    assert usable_checkpoint(run / "nowhere") is None
+
+
+def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, epochs=50, minutes=1e-6)
+    _, curves = train(settings, run, tiny_material)
+    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
+    assert done["stopped_by"] == "time" and done["epochs"] < 1
+    assert len(curves) == 1 and curves.validation_loss.notna().all()
+
+
+def test_a_twin_has_its_own_time_limit(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, row="no_vector", epochs=50, minutes=60.0, twin_minutes=1e-6)
+    train(settings, run, tiny_material)
+    assert paths.read_json(run / "models" / "no_vector_32" / "training.json")["stopped_by"] == "time"
+
+
+def test_a_plateau_stops_and_the_best_epoch_is_kept(run, tiny_settings, tiny_material):
+    """A rate so high that it gets worse: the weights are those of the lowest validation loss, not the last."""
+    settings = replace(
+        tiny_settings, epochs=40, learning_rate=0.05, stop_patience=2, plateau_patience=9, sent_sim_weight=0.0
+    )
+    model, curves = train(settings, run, tiny_material)
+    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
+    assert done["stopped_by"] == "plateau" and len(curves) < 40
+    assert curves.validation_loss.idxmin() == len(curves) - 3
+    assert done["validation_loss"] == curves.validation_loss.min()
+    from invlib.metrics import ratio, teacher_forced
+
+    found = teacher_forced(model, tiny_material.dataset("validation"), top_k=(1,))
+    assert ratio(found["nats"], found["tokens"]) == pytest.approx(done["validation_loss"], rel=0.02)
+
+
+def test_unchanged_settings_load_and_a_changed_one_trains_anew(run, tiny_settings, tiny_material, trainings):
+    settings = replace(tiny_settings, epochs=1)
+    first, curves = train(settings, run, tiny_material)
+    measured = replace(settings, n_generate=3, n_bootstrap=7, rows=("rnn_8",))  # says how, not what
+    again, read = train(measured, run, tiny_material)
+    assert len(trainings) == 1
+    assert same(first.state_dict(), again.state_dict())
+    pd.testing.assert_frame_equal(curves, read)
+    for change in ({"seed": 1}, {"learning_rate": 1e-4}, {"candidates": 0}):
+        train(replace(settings, **change), run, tiny_material)
+    other = replace(tiny_material, corpus=SimpleNamespace(**{**vars(tiny_material.corpus), "data_hash": "f" * 12}))
+    train(replace(settings, candidates=0), run, other)  # other headlines are another model
+    assert len(trainings) == 5
+    assert not same(first.state_dict(), weights(run / "models" / "att_pool_32"))
+
+
+def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny_material, killed_after, trainings):
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(tiny_settings, run, tiny_material)
+    killed_after(None)
+    train(replace(tiny_settings, learning_rate=1e-4), run, tiny_material)
+    assert trainings == [None, None]
+
+
+def test_the_seed_decides_the_weights(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, epochs=1)
+    names = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(hash(name) % 1000)
+        train(replace(settings, seed=seed), run / name, tiny_material)
+        names.append(weights(run / name / "models" / "att_pool_32"))
+    assert same(names[0], names[1]) and not same(names[0], names[2])
+
+
+def test_sent_sim_is_applied_as_often_as_the_settings_say(run, tiny_settings, tiny_material, monkeypatch):
+    calls, real = [], training.sent_sim_loss
+    monkeypatch.setattr(training, "sent_sim_loss", lambda *a: calls.append(a[3]) or real(*a))
+    train(replace(tiny_settings, epochs=1, sent_sim_every=2), run / "a", tiny_material)
+    assert calls == [4, 4, 4]  # steps 0, 2 and 4 of five, four headlines each
+    train(replace(tiny_settings, epochs=1, sent_sim_weight=0.0), run / "b", tiny_material)
+    train(replace(tiny_settings, epochs=1, row="no_vector"), run / "c", tiny_material)
+    assert len(calls) == 3
+    assert not same(weights(run / "a/models/att_pool_32"), weights(run / "b/models/att_pool_32"))
+
+
+def test_what_a_model_depends_on_is_in_its_settings(tiny_settings, tmp_path):
+    kept = plain(tiny_settings)
+    assert json.loads(json.dumps(kept)) == kept
+    measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch"}
+    assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring
+    assert not finished(tmp_path, tiny_settings, "abc")
+    paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc"})
+    assert finished(tmp_path, tiny_settings, "abc")
+    assert not finished(tmp_path, replace(tiny_settings, dropout=0.5), "abc")
+    assert not finished(tmp_path, tiny_settings, "abd")
+
+
+def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_settings, monkeypatch, capsys, tiny_folder):
+    def preset(name, **_):
+        return replace(tiny_settings, preset=name, row=None, embedding_dim=None, epochs=1, rows=("rnn_16",))
+
+    monkeypatch.setattr(training, "load_preset", preset)
+    monkeypatch.setattr(training, "load_material", lambda settings: tiny_material)
+    training.main(["--preset", "smoke", "--row", "cls_decoder_32", "--run", str(run)])
+    assert "validation_loss" in capsys.readouterr().out
+    training.main(["--preset", "smoke", "--run", str(run)])
+    assert sorted(p.name for p in (run / "models").iterdir()) == ["cls_decoder_32", "rnn_16"]
+    shutil.rmtree(run)
