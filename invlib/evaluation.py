@@ -128,7 +128,8 @@ def evaluate(
     forced = forced_figures(found, reference)
     some = out["reference"][:64]
     lengths = [len(ids) for ids in model.encoder.tokenizer(some)["input_ids"]]
-    texts = [text for text, t in zip(some, lengths, strict=True) if 2 < t <= model.config.max_length]  # not empty, uncut
+    # A headline that was cut, or of unknown words alone, can't be encoded again from its pieces
+    texts = [text for text, t in zip(some, lengths, strict=True) if 2 < t <= model.config.max_length]
     started = time.perf_counter()
     model.encode(texts)
     encode_ms = 1000 * (time.perf_counter() - started) / max(len(texts), 1)

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from invlib.encoders import EMBEDDED, hub_folder
+from invlib.encoders import EMBEDDED, hub_folder, quiet_loading
 
 NAMES = {
     "minilm": {"bertscore": "minilm", "paraphrase": "minilm"},
@@ -39,7 +39,8 @@ def _bert_scorer(name: str):
 
     folder = _folder(name)
     layers = model2layers.get(name, AutoConfig.from_pretrained(folder).num_hidden_layers)
-    scorer = BERTScorer(model_type=folder, num_layers=layers, batch_size=64)
+    with quiet_loading():
+        scorer = BERTScorer(model_type=folder, num_layers=layers, batch_size=64)
     scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, 512)  # 1e30 overflows in Rust
     return scorer
 
@@ -61,7 +62,8 @@ def bertscore(said: Sequence[str], reference: Sequence[str], scorers: str = "min
 def _sentence_transformer(name: str):
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(_folder(name))
+    with quiet_loading():
+        return SentenceTransformer(_folder(name))
 
 
 def paraphrase_similarity(said: Sequence[str], reference: Sequence[str], scorers: str = "minilm") -> np.ndarray:

@@ -56,6 +56,12 @@ class Material:
         n = len(self.states[split])
         return StatesDataset(self.states[split], range(min(n, limit or n)), with_states)
 
+    def label_counts(self) -> torch.Tensor:
+        """How often each word piece is a label in the training headlines, (V,); [CLS] never is."""
+        counts = np.bincount(self.states["train"].tokens, minlength=self.encoder.vocab_size)
+        counts[self.encoder.bos_token_id] = 0
+        return torch.from_numpy(counts)
+
 
 def load_material(settings: Settings, progress: bool = True) -> Material:
     """Headlines, encoder and token states of a run; the states are computed once and kept in runs/cache."""
@@ -236,6 +242,7 @@ def train(
     keep_freed_memory()
     set_seed(settings.seed)
     model = build_model(settings, material.encoder)
+    model.decoder.vocabulary.start_at_frequencies(material.label_counts())
     work = folder / "checkpoints"
     identity = {"settings": plain(settings), "data_hash": material.corpus.data_hash}
     if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
@@ -262,7 +269,8 @@ def train(
             lr_scheduler_type="reduce_lr_on_plateau",
             lr_scheduler_kwargs={"factor": 0.5, "patience": settings.plateau_patience},
             eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
-            metric_for_best_model="eval_loss", greater_is_better=False, logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
+            metric_for_best_model="eval_loss", greater_is_better=False,
+            logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
             bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
             dataloader_pin_memory=where.type == "cuda", remove_unused_columns=False, label_names=["input_ids"],
             restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none",

@@ -164,7 +164,7 @@ def test_a_correlations_interval_is_as_wide_as_the_figure_really_moves():
     rng = np.random.default_rng(0)
 
     def sample():
-        reference = rng.normal(size=(60, 8))
+        reference = rng.normal(size=(100, 8))
         return vectors_like(reference, 0.8, rng), reference
 
     figures, widths = [], []
@@ -175,7 +175,7 @@ def test_a_correlations_interval_is_as_wide_as_the_figure_really_moves():
             _, interval = semantics(vectors, reference, n_bootstrap=3000)
             low, high = interval["rank_correlation"]
             widths.append(high - low)
-    assert np.mean(widths) / (2 * 1.96 * np.std(figures)) == pytest.approx(1, abs=0.2)
+    assert 0.95 < np.mean(widths) / (2 * 1.96 * np.std(figures)) < 1.35  # 0.8 where each headline counts but once
 
 
 def test_what_cant_be_measured_is_none():

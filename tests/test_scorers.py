@@ -16,8 +16,13 @@ SAID = [
     SAME[0],
     OTHER[0],
 ]
-REFERENCE = ["stocks fall as u.s.-china tariffs start", "oil prices rise again", "uber offers to share journey data with "
-             "london city planners", SAME[1], OTHER[1]]  # fmt: skip
+REFERENCE = [
+    "stocks fall as u.s.-china tariffs start",
+    "oil prices rise again",
+    "uber offers to share journey data with london city planners",
+    SAME[1],
+    OTHER[1],
+]
 
 
 def oracle(said: list[str], reference: list[str]) -> list[float]:

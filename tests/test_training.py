@@ -183,6 +183,18 @@ def test_a_plateau_stops_and_the_best_epoch_is_kept(run, tiny_settings, tiny_mat
     assert ratio(found["nats"], found["tokens"]) == pytest.approx(done["validation_loss"], rel=0.02)
 
 
+def test_a_resumed_run_counts_on_towards_its_plateau(run, tiny_settings, tiny_material, killed_after):
+    """The rate is nothing, so nothing gets better: three epochs, whether or not the run was killed in the third."""
+    settings = replace(tiny_settings, epochs=40, learning_rate=1e-12, stop_patience=2, sent_sim_weight=0.0)
+    _, whole = train(settings, run / "whole", tiny_material)
+    killed_after(len(whole) * 5 - 2)
+    with pytest.raises(Killed):
+        train(settings, run / "cut", tiny_material)
+    killed_after(None)
+    _, resumed = train(settings, run / "cut", tiny_material)
+    assert len(whole) < 10 and resumed.step.tolist() == whole.step.tolist()
+
+
 def test_unchanged_settings_load_and_a_changed_one_trains_anew(run, tiny_settings, tiny_material, trainings):
     settings = replace(tiny_settings, epochs=1)
     first, curves = train(settings, run, tiny_material)

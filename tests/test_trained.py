@@ -1,0 +1,92 @@
+"""What a run left behind: found, measured as asked, and refused where its headlines are others."""
+
+import dataclasses
+
+import pytest
+
+from invlib import paths
+from invlib.controls import model_hash
+from invlib.encoders import load_encoder
+from invlib.model import build_model
+from invlib.settings import load_preset, select_row
+from invlib.trained import load_run, place, update_metrics
+from invlib.training import plain
+
+WORDS = "oil gold wheat steel copper cotton".split()
+HEADLINES = [f"{a} {verb} as {b} prices fall" for a in WORDS for b in WORDS for verb in ("rises", "slips") if a != b]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of two untrained models over headlines of a text file, and the settings it was made with."""
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    monkeypatch.delenv("INVLIB_RUN", raising=False)
+    file = tmp_path / "own.txt"
+    file.write_text("\n".join(HEADLINES), encoding="utf-8")
+    settings = load_preset("smoke", data=str(file))
+    folder = tmp_path / "runs" / "mine"
+    for number, name in enumerate(("att_pool_96", "rnn_64", "no_vector_96")):
+        row = select_row(settings, name)
+        build_model(row, load_encoder()).save_pretrained(folder / "models" / name)
+        record = {"settings": plain(row), "seconds": 1.0, "stopped_by": "time", "accuracy": number / 10}
+        paths.write_json(folder / "models" / name / "training.json", record | {"data_hash": hash_of(row)})
+    return folder, settings
+
+
+def hash_of(settings) -> str:
+    from invlib.data import load_headlines
+
+    return load_headlines(settings.data, seed=settings.seed, limit=settings.n_headlines).data_hash
+
+
+def test_models_in_the_tables_order_measured_as_asked(run):
+    folder, settings = run
+    loaded = load_run(folder, dataclasses.replace(settings, n_generate=3))
+    assert list(loaded.models) == ["rnn_64", "att_pool_96"]  # the twin is no row
+    assert loaded.ranked() == ["rnn_64", "att_pool_96"]
+    assert {s.n_generate for s in loaded.settings.values()} == {3}
+    assert loaded.settings["rnn_64"].preset == "smoke"
+    assert loaded.table()["run"].tolist() == ["mine", "mine"]
+
+
+def test_the_runs_own_preset_is_kept(run):
+    folder, settings = run
+    paths.write_json(folder / "settings.json", {"preset": "study"})
+    assert load_run(folder, settings).settings["rnn_64"].preset == "study"
+
+
+def test_rows_choose_and_an_unknown_one_is_said(run):
+    folder, settings = run
+    chosen = load_preset("smoke", data=settings.data, rows="att_pool_96")
+    assert list(load_run(folder, chosen, rows="att_pool_96").models) == ["att_pool_96"]
+    with pytest.raises(ValueError, match="it holds att_pool_96"):
+        load_run(folder, settings, seed=7)
+
+
+def test_other_headlines_are_refused(run, tmp_path):
+    folder, settings = run
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(HEADLINES[:-5]), encoding="utf-8")
+    with pytest.raises(ValueError, match="trained on other headlines"):
+        load_run(folder, dataclasses.replace(settings, data=str(other)))
+
+
+def test_metrics_are_replaced_kept_or_dropped(run):
+    """A row measured anew replaces its old self; one whose model has changed since is dropped; the rest stays."""
+    folder, _ = run
+    here = model_hash(folder / "models" / "rnn_64")
+
+    def row(dim, search, value, weights=here):
+        identity = {"model": "rnn", "embedding_dim": dim, "variant": None, "search": search}
+        return identity | {"value": value, "model_hash": weights}
+
+    paths.write_json(
+        folder / "metrics.json", [row(64, "greedy", 1), row(64, "beam 5", 2), row(32, "greedy", 3, "gone")]
+    )
+    file = update_metrics(folder, [row(64, "greedy", 4)])
+    assert sorted(r["value"] for r in paths.read_json(file)) == [2, 4]
+
+
+def test_place_follows_the_main_table():
+    names = ["att_pool_768", "att_pool_96", "rnn_768", "cls_decoder_384"]
+    assert sorted(names, key=place) == ["rnn_768", "cls_decoder_384", "att_pool_96", "att_pool_768"]
