@@ -1,6 +1,7 @@
 """One object of metrics.json: everything that is measured of one model, with intervals and both controls."""
 
 import time
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from invlib import metrics, paths
 from invlib.batches import StatesDataset
 from invlib.controls import model_hash, reference_model, swapped_vectors, twin_name
+from invlib.encoders import TokenStates
 from invlib.metrics import TOP_K, bootstrap, ratio
 from invlib.model import InvertibleSentenceModel
 from invlib.scorers import bertscore, paraphrase_similarity, scorer_names
@@ -23,10 +25,20 @@ def trained_settings(model: InvertibleSentenceModel) -> Settings:
     return Settings(**saved["settings"], **saved.get("measuring", {"preset": "unknown"}))
 
 
+@lru_cache(maxsize=16)
+def forced_without_vector(folder: Path, weights: str, states: Path, n: int) -> dict[str, np.ndarray]:
+    """`teacher_forced` of a no-vector model over the first n headlines; kept, for every row asks for the same.
+
+    `weights` is the model's hash, so that a model which was trained anew is measured anew.
+    """
+    model = InvertibleSentenceModel.from_pretrained(folder)
+    return metrics.teacher_forced(model, StatesDataset(TokenStates(states), range(n), with_states=False), top_k=(1,))
+
+
 def reference_nats(run: str | Path, dataset: StatesDataset) -> tuple[np.ndarray, str]:
     """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash."""
-    model, name = reference_model(run)
-    return metrics.teacher_forced(model, dataset, top_k=(1,))["nats"], name
+    model, weights = reference_model(run)
+    return forced_without_vector(model.folder, weights, dataset.states.folder, len(dataset))["nats"], weights
 
 
 def spoken(
@@ -34,7 +46,9 @@ def spoken(
 ) -> dict:
     """What the model says from the vectors (N, D), against the data set's first N headlines, one entry a headline."""
     started = time.perf_counter()
-    ids = model.generate_ids(vectors, num_beams=num_beams, **search)
+    alike = len(vectors) > 1 and not search and (vectors == vectors[:1]).all()  # a constant is decoded once
+    ids = model.generate_ids(vectors[:1] if alike else vectors, num_beams=num_beams, **search)
+    ids = ids * len(vectors) if alike else ids
     seconds = time.perf_counter() - started
     full = [dataset.states.input_ids(int(i)).tolist() for i in dataset.indices[: len(vectors)]]
     said, reference = model.text(ids), model.text(full)
@@ -139,7 +153,8 @@ def evaluate(
         "search": f"beam {num_beams}" if num_beams > 1 else "greedy", "split": split, "n": n, "n_forced": len(dataset),
         "seed": settings.seed, "preset": settings.preset, "encoder": settings.encoder,
         "encoder_layers": list(model.config.encoder_layers) if model.reads_states else None,
-        "trainable_parameters": model.n_trainable(), "frozen_parameters": material.encoder.n_parameters,
+        "trainable_parameters": model.n_trainable(),
+        "frozen_parameters": material.encoder.n_parameters if model.reads_states else 0,
         "train_seconds": training.get("seconds"), "stopped_by": training.get("stopped_by"),
         "epochs": training.get("epochs"), "model_hash": model_hash(model.folder) if model.folder else None,
         "data_hash": material.corpus.data_hash, "data_source": material.corpus.source, "device": str(device()),
@@ -169,12 +184,10 @@ def control_figures(model, dataset, vectors, n, settings, reference, run) -> dic
         },
         "no_vector": None,
     }  # fmt: skip
-    name = twin_name(settings)
-    if run and (run / "models" / name / "training.json").exists():
-        twin = InvertibleSentenceModel.from_pretrained(run / "models" / name)
-        plain = StatesDataset(dataset.states, dataset.indices, with_states=False)
-        found = metrics.teacher_forced(twin, plain, top_k=(1,))
-        # It says the same of every headline, so it is said once
-        out = spoken(twin, np.repeat(found["sentence_embedding"][:1], n, axis=0), plain, settings)
-        controls["no_vector"] = {"model": name, **forced_figures(found, reference), **spoken_figures(out)}
+    folder = run / "models" / twin_name(settings) if run else None
+    if folder and (folder / "training.json").exists():
+        found = forced_without_vector(folder, model_hash(folder), dataset.states.folder, len(dataset))
+        twin = InvertibleSentenceModel.from_pretrained(folder)
+        out = spoken(twin, found["sentence_embedding"][:n], dataset, settings)
+        controls["no_vector"] = {"model": folder.name, **forced_figures(found, reference), **spoken_figures(out)}
     return controls
