@@ -2,19 +2,16 @@
 
 import os
 import shutil
-import socket
 import subprocess
-import threading
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import torch
 
 from invlib.encoders import EMBEDDED
+from invlib.network import SECONDS, hub, reachable
 from invlib.paths import DATA, ROOT
 from invlib.scorers import scorer_names
 from invlib.settings import device
@@ -23,7 +20,6 @@ from invlib.sources import KAGGLE, read_csv
 CSV_FILES = ("cnbc_headlines.csv", "guardian_headlines.csv", "reuters_headlines.csv")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
 GPU_PRESETS = ("gpu", "deck")
-SECONDS = 3.0  # how long a host may take to answer
 
 
 @dataclass(frozen=True)
@@ -213,36 +209,6 @@ def idle_card() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip().splitlines()[0] if answer.returncode == 0 and answer.stdout.strip() else None
-
-
-def reachable(url: str, seconds: float = SECONDS) -> bool:
-    """Whether a host (or the proxy that stands before it) takes a connection within `seconds`."""
-    target = urlsplit(url)
-    proxy = urllib.request.getproxies().get(target.scheme)
-    if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
-        target = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    port = target.port or (443 if target.scheme == "https" else 80)
-    answers: list[bool] = []
-
-    def connect() -> None:
-        try:
-            socket.create_connection((target.hostname, port), timeout=seconds).close()
-        except OSError:
-            return
-        answers.append(True)
-
-    # A thread of its own: a name server that does not answer is not bound by the socket's time limit.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return bool(answers)
-
-
-def hub() -> str:
-    """The address of the model hub, a mirror where HF_ENDPOINT names one."""
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
 
 
 def kaggle_cache() -> Path:

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from invlib import paths
+from invlib.network import hub_answers
 from invlib.settings import device, precision
 
 EMBEDDED = ("minilm", "sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
@@ -120,20 +120,6 @@ def hash_weights(model, tokenizer) -> str:
     normalizer = tokenizer.backend_tokenizer.normalizer if tokenizer.is_fast else None  # a RoBERTa has none
     digest.update(normalizer.__getstate__() if normalizer is not None else b"")
     return digest.hexdigest()[:12]
-
-
-def hub_answers(timeout: float = 3.0) -> bool:
-    """Whether the model hub can be reached, found out in seconds."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    from urllib.parse import urlparse
-
-    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    try:
-        socket.create_connection((host.hostname, host.port or 443), timeout=timeout).close()
-        return True
-    except OSError:
-        return False
 
 
 def hub_folder(name: str) -> str:

@@ -9,7 +9,8 @@ import torch
 from transformers import BertModel
 
 from invlib import encoders
-from invlib.encoders import FrozenEncoder, cache_key, hub_answers, load_encoder, mean_pooling, token_states
+from invlib.encoders import FrozenEncoder, cache_key, load_encoder, mean_pooling, token_states
+from invlib.network import hub_answers
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_hub_that_refuses_or_never_answers_is_left_within_seconds(monkeypatch)
     for place in ("http://127.0.0.1:9", "http://no-such-host.invalid"):
         monkeypatch.setenv("HF_ENDPOINT", place)
         started = time.monotonic()
-        assert not hub_answers(timeout=1)
+        assert not hub_answers(seconds=1)
         assert time.monotonic() - started < 5
 
 
