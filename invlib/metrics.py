@@ -1,7 +1,7 @@
 """What is measured of a model: how much of the sentence the vector gave back, and how surely that is known.
 
-Definitions are those of "Honest numbers" in the README's results page. Figures of single headlines come first, as
-arrays with one entry a headline; `summary` adds them up and `bootstrap` says how far the sums could move.
+Figures of single headlines come first, as arrays with one entry a headline; `ratio` adds them up and `bootstrap` says
+how far the sums could move. evaluation.py puts them together.
 """
 
 import math
@@ -33,11 +33,15 @@ def teacher_forced(model, dataset: StatesDataset, vectors=None, top_k: Sequence[
             part = vectors[number * batch_size : number * batch_size + len(batch["input_ids"])]
             batch["sentence_embedding"] = torch.as_tensor(part).to(model.device)
         out = model(**batch)
-        logits = model.logits(out["states"]).float()  # (N, V)
+        with torch.autocast(model.device.type, enabled=False):  # bfloat16 logits tie
+            logits = model.logits(out["states"].float())  # (N, V)
         labels = out["labels"]
         nats = F.cross_entropy(logits, labels, reduction="none")
         own = logits.gather(1, labels[:, None])
-        rank = (logits > own).sum(1)  # word pieces that are more likely than the true one
+        if not torch.isfinite(nats).all():
+            raise ValueError("the model's cross-entropy is not finite: its weights or its vectors hold NaN or infinity")
+        earlier = torch.arange(logits.shape[1], device=labels.device) < labels[:, None]
+        rank = ((logits > own) | ((logits == own) & earlier)).sum(1)  # word pieces that come before the true one
         row = torch.arange(len(batch["input_ids"]), device=labels.device)
         row = row.repeat_interleave(batch["attention_mask"].sum(1) - 1)  # the headline of each label
         n = len(batch["input_ids"])
@@ -112,21 +116,53 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def rank_correlation(vectors: np.ndarray, reference: np.ndarray, drawn: np.ndarray | None = None) -> float:
+def pair_ranks(vectors: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of all pairs' cosines under both: two symmetric (N, N) arrays, mean 0 over the pairs, 0 on the diagonal."""
+    from scipy.stats import rankdata
+
+    n, above = len(vectors), np.triu_indices(len(vectors), 1)
+    ranked = []
+    for v in (vectors, reference):
+        ranks = np.zeros((n, n))
+        ranks[above] = rankdata((unit(v) @ unit(v).T)[above])
+        ranks[above] -= ranks[above].mean()
+        ranked.append(ranks + ranks.T)
+    return tuple(ranked)
+
+
+def correlations(ours: np.ndarray, theirs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Pearson's correlation over pairs (i, j), each weighted w_i w_j; weights (N, S) -> (S,).
+
+    Of ranks it is Spearman's. A weight that counts how often a headline was drawn makes it a bootstrap sample's, in
+    which a headline drawn twice is no pair with itself.
+    """
+
+    def total(x):  # the weighted sum over all pairs of different headlines, (S,)
+        return (weights * (x @ weights)).sum(0)
+
+    pairs = weights.sum(0) ** 2 - (weights**2).sum(0)
+    a, b = total(ours) / pairs, total(theirs) / pairs
+    spread = (total(ours**2) / pairs - a**2) * (total(theirs**2) / pairs - b**2)
+    return (total(ours * theirs) / pairs - a * b) / np.sqrt(spread)
+
+
+def rank_correlation(vectors: np.ndarray, reference: np.ndarray) -> float:
     """Spearman's correlation, over all pairs of headlines, of the vectors' cosines with the encoder's.
 
-    vectors (N, D), reference (N, H), the frozen encoder's sentence embeddings; drawn (N,): which headline each is,
-    in a bootstrap sample, where a headline that was drawn twice is no pair with itself.
+    vectors (N, D), reference (N, H), the frozen encoder's sentence embeddings.
     """
-    from scipy.stats import spearmanr
-
     if np.ptp(vectors, axis=0).max() < 1e-12:
         return 0.0  # a constant vector orders nothing
-    pairs = np.stack(np.triu_indices(len(vectors), 1))
-    if drawn is not None:
-        pairs = pairs[:, drawn[pairs[0]] != drawn[pairs[1]]]
-    ours, theirs = (unit(v) @ unit(v).T for v in (vectors, reference))
-    return float(spearmanr(ours[tuple(pairs)], theirs[tuple(pairs)]).statistic)
+    return float(correlations(*pair_ranks(vectors, reference), np.ones((len(vectors), 1)))[0])
+
+
+def rank_correlation_interval(vectors: np.ndarray, reference: np.ndarray, n: int = 1000, seed: int = 0) -> list[float]:
+    """95 % interval of `rank_correlation` by resampling headlines, not pairs: [low, high]."""
+    size = len(vectors)
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), n).T.astype(float)  # (N, n)
+    ranks = pair_ranks(vectors, reference)
+    low, high = np.percentile(correlations(*ranks, drawn), [2.5, 97.5])
+    return [float(low), float(high)]
 
 
 def recall_at_k(vectors: np.ndarray, reference: np.ndarray, k: int = 10) -> np.ndarray:

@@ -1,5 +1,6 @@
 """One model class for every learned row of the study: frozen encoder -> pooling -> ONE vector -> decoder."""
 
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ class InvertibleConfig(PretrainedConfig):
         super().__init__(**special, **kwargs)
         for name, value in {**values, **special}.items():
             setattr(self, name, list(value) if name == "encoder_layers" else value)
+
+
+CONFIG_FIELDS = [n for n in inspect.signature(InvertibleConfig.__init__).parameters if n not in ("self", "kwargs")]
 
 
 def model_config(settings: Settings, **encoder) -> InvertibleConfig:
@@ -203,7 +207,9 @@ class InvertibleSentenceModel(PreTrainedModel):
         return out
 
     def text(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        return [self.encoder.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+        """Texts of word-piece ids, without [CLS], [SEP] and padding; an [UNK] stays, for it was not given back."""
+        silent = {self.config.bos_token_id, self.config.eos_token_id, self.config.pad_token_id}
+        return [self.encoder.tokenizer.decode([i for i in row if i not in silent]) for row in ids]
 
     def decode(self, z, num_beams: int = 1, **search) -> list[str]:
         """Vectors (N, D) -> texts, by greedy search or, with num_beams > 1, beam search."""
@@ -226,7 +232,8 @@ class InvertibleSentenceModel(PreTrainedModel):
         partial = folder / ".model.safetensors.part"
         save_file(weights, partial, metadata={"format": "pt"})
         partial.replace(folder / "model.safetensors")
-        values = self.config.to_diff_dict() | {"model_type": self.config.model_type}
+        shape = {name: getattr(self.config, name) for name in CONFIG_FIELDS}  # with what equals today's defaults
+        values = self.config.to_diff_dict() | shape | {"model_type": self.config.model_type}
         paths.write_json(folder / "config.json", values)
 
     @classmethod

@@ -60,7 +60,10 @@ def is_complete(executed: Path, wanted: dict | None = None) -> bool:
     """Whether an executed copy ran to its end without an error, and (where given) under the wanted `stamp`."""
     if not executed.is_file():
         return False
-    notebook = paths.read_json(executed)
+    try:
+        notebook = paths.read_json(executed)
+    except ValueError:  # cut off while it was written
+        return False
     code = [c for c in notebook["cells"] if c["cell_type"] == "code" and SKIP not in c["metadata"].get("tags", [])]
     ran = all(c["execution_count"] is not None for c in code if "".join(c["source"]).strip())
     failed = any(o["output_type"] == "error" for c in code for o in c["outputs"])

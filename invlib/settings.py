@@ -103,6 +103,7 @@ def load_preset(preset: str | None = "auto", **overrides) -> Settings:
     if name not in choices:
         raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(choices)}, or auto")
     values = {**presets.get("common", {}), **presets[name], "preset": name}
+    values.pop("per_row", None)  # select_row reads it
     values |= {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
     known = {f.name for f in dataclasses.fields(Settings)}
     if unknown := sorted(set(values) - known):
@@ -111,8 +112,7 @@ def load_preset(preset: str | None = "auto", **overrides) -> Settings:
         values["rows"] = values["rows"].replace(",", " ").split()
     settings = Settings(**{**values, "rows": tuple(values["rows"])})
     check_kinds(settings)
-    for row in settings.rows:
-        split_row_name(row)
+    check_values(settings)
     if settings.row is not None and settings.row not in ROW_IDS:
         raise ValueError(f"unknown row {settings.row!r}; rows are {', '.join(ROW_IDS)}")
     if settings.scorers not in ("minilm", "deck"):
@@ -139,6 +139,25 @@ def split_row_name(name: str) -> tuple[str, int | str, str | None]:
     return row, dim if dim == "H" else int(dim), variant
 
 
+def check_values(settings: Settings) -> None:
+    """Raise ValueError for a value that no run can use, before anything has started."""
+    s = settings
+    for name in ("batch_size", "epochs", "slots", "n_layer", "n_head", "n_inner", "max_length", "n_positions"):
+        if getattr(s, name) < 1:
+            raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
+    for name in ("minutes", "twin_minutes", "learning_rate"):
+        if getattr(s, name) is not None and getattr(s, name) <= 0:
+            raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
+    if not 0 <= s.seed < 2**32:
+        raise ValueError(f"setting seed is {s.seed}; it has to be from 0 to {2**32 - 1}")
+    if s.max_length > s.n_positions:
+        raise ValueError(f"max_length {s.max_length} is above n_positions {s.n_positions}; raise the latter")
+    for name in s.rows:
+        row, dim, _ = split_row_name(name)
+        if row in ("cls_decoder", "att_pool") and dim != "H" and dim % s.slots:
+            raise ValueError(f"row {name}: {dim} numbers can't be cut into slots={s.slots}; choose a divisor of {dim}")
+
+
 def row_names(settings: Settings, hidden_size: int) -> list[str]:
     """The run's rows with the encoder's hidden size in the place of H."""
     return [re.sub(r"_H(?=_|$)", f"_{hidden_size}", name) for name in settings.rows]
@@ -149,7 +168,8 @@ def select_row(settings: Settings, name: str) -> Settings:
     row, dim, variant = split_row_name(name)
     if dim == "H":
         raise ValueError(f"row {name!r} still has H; use row_names(settings, encoder.hidden_size)")
-    return dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant)
+    own = read_presets().get(settings.preset, {}).get("per_row", {}).get(name, {})
+    return dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant, **own)
 
 
 def device() -> torch.device:

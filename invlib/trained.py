@@ -13,7 +13,7 @@ from invlib.model import InvertibleSentenceModel
 from invlib.settings import ROW_IDS, Settings, row_names, split_row_name
 from invlib.training import Material, load_material
 
-MEASURING = ("preset", "scorers", "n_generate", "n_search", "n_bootstrap")  # settings that no model depends on
+MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # settings that no model depends on
 IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json
 
 
@@ -59,7 +59,7 @@ def load_run(
     """The trained models of a run (as `paths.find_run` finds it), without the no-vector twins.
 
     A model keeps the settings it was trained with; `settings` says how it is measured (scorers, n_generate, n_search,
-    n_bootstrap) and, where it names one, the data. The preset is the run's, where the runner recorded it.
+    n_bootstrap) and, where it names one, the data.
     rows, encoder, seed: where given, only models with these.
     Raises FileNotFoundError where no run has models, ValueError where none is left, where their settings of the
     corpus differ, or where the headlines are not those that they were trained on.
@@ -78,8 +78,6 @@ def load_run(
             f"it holds {', '.join(saved) or 'none'}: train with notebooks/03_training.ipynb"
         )
     how = {key: getattr(settings, key) for key in MEASURING}
-    if (folder / "settings.json").exists():  # the runner's record of what the run was made with
-        how["preset"] = paths.read_json(folder / "settings.json")["preset"]
     if settings.data is not None:
         how["data"] = settings.data
     own = {name: dataclasses.replace(trained_settings(model), **how) for name, model in models.items()}

@@ -257,24 +257,26 @@ def train(
     clock = Clock(name, minutes, run, work / "clock.json")
     curve = EpochCurve(clock, curve_file)
     train_set = material.dataset("train", with_states=model.reads_states)
+    args = TrainingArguments(
+        output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
+        lr_scheduler_type="reduce_lr_on_plateau",
+        lr_scheduler_kwargs={"factor": 0.5, "patience": settings.plateau_patience},
+        eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
+        metric_for_best_model="eval_loss", greater_is_better=False,
+        logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
+        bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
+        dataloader_pin_memory=where.type == "cuda", remove_unused_columns=False, label_names=["input_ids"],
+        restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none",
+    )  # fmt: skip
+    args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
     trainer = InvertibleTrainer(
         model=model, settings=settings, encoder=material.encoder, data_collator=collate,
         train_dataset=train_set,
         eval_dataset=material.dataset("validation", settings.n_validation, model.reads_states),
         callbacks=[clock, curve, EarlyStoppingCallback(settings.stop_patience)],
-        args=TrainingArguments(
-            output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
-            lr_scheduler_type="reduce_lr_on_plateau",
-            lr_scheduler_kwargs={"factor": 0.5, "patience": settings.plateau_patience},
-            eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
-            metric_for_best_model="eval_loss", greater_is_better=False,
-            logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
-            bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
-            dataloader_pin_memory=where.type == "cuda", remove_unused_columns=False, label_names=["input_ids"],
-            restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none",
-        ),
+        args=args,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # the curves and the run's log say it
     paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} headlines")
@@ -309,8 +311,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run", default=None, help="folder or name under runs/")
     parser.add_argument("--data", default=None)
     args = parser.parse_args(argv)
-    settings = load_preset(args.preset, data=args.data)
-    rows = args.row or row_names(settings, load_encoder(settings.encoder).hidden_size)
+    try:
+        train_rows(args)
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def train_rows(args: argparse.Namespace) -> None:
+    """What the command line asks for: the rows named, or all of the preset, one after another."""
+    settings = load_preset(args.preset, data=args.data, rows=args.row and " ".join(args.row))
+    rows = row_names(settings, load_encoder(settings.encoder).hidden_size)
     material = None
     for name in rows:
         row = select_row(settings, name)

@@ -24,7 +24,8 @@ METRICS = [
     row("att_pool", 768, search="beam_5", generated_accuracy=0.45, bertscore_model="minilm"),
     row("att_pool", 384, generated_accuracy=0.3, stopped_by="time", bertscore_model="minilm"),
     row("rnn", 768, generated_accuracy=0.05, ci95={"generated_accuracy": [0.04, 0.06]}, bertscore_model="minilm",
-        rank_correlation=None, controls={"shuffled_vector": {"generated_accuracy": 0.05}}),
+        rank_correlation=None,
+        controls={"shuffled_vector": {"generated_accuracy": 0.05, "ci95": {"generated_accuracy": [0.04, 0.06]}}}),
     row("no_vector", 768, generated_accuracy=0.02, bertscore_model="minilm"),
 ]  # fmt: skip
 

@@ -116,7 +116,22 @@ def test_the_table_shows_every_setting_with_its_meaning():
 def test_presets_hold_no_setting_that_nothing_reads():
     known = {f.name for f in dataclasses.fields(Settings)}
     for name, values in read_presets().items():
-        assert name == "runner" or set(values) <= known
+        assert name == "runner" or set(values) - {"per_row"} <= known
+        assert all(set(own) <= known for own in values.get("per_row", {}).values())
+
+
+def test_a_row_may_have_settings_of_its_own():
+    settings = load_preset("deck")
+    assert select_row(settings, "att_pool_768").batch_size == 128
+    assert select_row(settings, "att_pool_2560").batch_size == 20
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"slots": 0}, {"minutes": -1.0}, {"seed": 2**40}, {"max_length": 100}, {"rows": "att_pool_100"}]
+)
+def test_a_value_that_no_run_can_use_is_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("s")):
+        load_preset("cpu", **wrong)
 
 
 def test_device_prefers_cuda_then_mps_then_the_cpu(monkeypatch):

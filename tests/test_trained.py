@@ -28,7 +28,8 @@ def run(tmp_path, monkeypatch):
     for number, name in enumerate(("att_pool_96", "rnn_64", "no_vector_96")):
         row = select_row(settings, name)
         build_model(row, load_encoder()).save_pretrained(folder / "models" / name)
-        record = {"settings": plain(row), "seconds": 1.0, "stopped_by": "time", "accuracy": number / 10}
+        record = {"settings": plain(row), "measuring": {"preset": "smoke"}}
+        record |= {"seconds": 1.0, "stopped_by": "time", "accuracy": number / 10}
         paths.write_json(folder / "models" / name / "training.json", record | {"data_hash": hash_of(row)})
     return folder, settings
 
@@ -49,10 +50,10 @@ def test_models_in_the_tables_order_measured_as_asked(run):
     assert loaded.table()["run"].tolist() == ["mine", "mine"]
 
 
-def test_the_runs_own_preset_is_kept(run):
+def test_the_preset_is_the_one_it_was_trained_with(run):
     folder, settings = run
     paths.write_json(folder / "settings.json", {"preset": "study"})
-    assert load_run(folder, settings).settings["rnn_64"].preset == "study"
+    assert load_run(folder, load_preset("cpu", data=settings.data)).settings["rnn_64"].preset == "smoke"
 
 
 def test_rows_choose_and_an_unknown_one_is_said(run):

@@ -254,8 +254,9 @@ def test_what_a_model_depends_on_is_in_its_settings(tiny_settings, tmp_path):
 
 
 def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_settings, monkeypatch, capsys, tiny_folder):
-    def preset(name, **_):
-        return replace(tiny_settings, preset=name, row=None, embedding_dim=None, epochs=1, rows=("rnn_16",))
+    def preset(name, rows=None, **_):
+        rows = (rows or "rnn_16",)
+        return replace(tiny_settings, preset=name, row=None, embedding_dim=None, epochs=1, rows=rows)
 
     monkeypatch.setattr(training, "load_preset", preset)
     monkeypatch.setattr(training, "load_material", lambda settings: tiny_material)
