@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
+from invlib.settings import device
+
 
 class TiedVocabulary(nn.Module):
     """Word embeddings and output layer in one: logits = project(states) @ E^T + bias.
@@ -112,6 +114,8 @@ class TransformerDecoder(nn.Module):
                 vocab_size=config.vocab_size,
                 n_embd=config.n_embd, n_layer=config.n_layer, n_head=config.n_head, n_inner=config.n_inner,
                 n_positions=config.n_positions, add_cross_attention=True, tie_word_embeddings=False,
+                # for so few tokens the plain product is a quarter of a training step faster on a CPU than the fused one
+                attn_implementation="eager" if device().type == "cpu" else "sdpa",
                 resid_pdrop=config.dropout, embd_pdrop=config.dropout, attn_pdrop=0.0,
                 bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id,
                 pad_token_id=None,  # with it transformers warns of padding, which here only ever follows the end
