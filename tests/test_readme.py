@@ -40,7 +40,9 @@ def test_the_python_lines_run(small_run, monkeypatch, capsys):
 
 
 def test_tables_are_those_of_the_published_results():
-    assert report.published() is not None, "nothing is published: make publish RUN=..."
+    if report.published() is None:
+        assert not re.search(r"^\|.*\d\.\d", README, flags=re.MULTILINE), "README.md has figures that no run made"
+        return
     assert report.rebuild_readme(README, report.published()) == README
     assert (paths.RESULTS / "README.md").read_text(encoding="utf-8") == report.results_readme()
     for name in ("results", "deck", "examples"):
