@@ -5,16 +5,24 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from invlib.encoders import TokenStates
 
 
 class StatesDataset(Dataset):
-    """Sentence i of the cache: input_ids (T,), token_embeddings (T, H) where they are read, reference (H,)."""
+    """Sentence i of the cache: input_ids (T,), reference (H,), and the token states that a pooling reads.
 
-    def __init__(self, states: TokenStates, indices: Sequence[int] | None = None, with_states: bool = True):
-        self.states, self.with_states = states, with_states
+    layers: which of the encoder's layers stand side by side in token_embeddings (T, H * len(layers)), in this order;
+    () = none are read. `word` is looked up in word_embeddings (V, H), `last` is what the cache holds. real: whether
+    these are headlines, not made sentences.
+    """
+
+    def __init__(
+        self, states: TokenStates, indices: Sequence[int] | None = None, layers: Sequence[str] = ("last",),
+        word_embeddings: np.ndarray | None = None, real: bool = True,
+    ):  # fmt: skip
+        self.states, self.layers, self.word_embeddings, self.real = states, tuple(layers), word_embeddings, real
         self.indices = np.arange(len(states)) if indices is None else np.asarray(indices)
         self.lengths = np.diff(states.offsets)[self.indices]
 
@@ -23,20 +31,34 @@ class StatesDataset(Dataset):
 
     def __getitem__(self, k: int) -> dict[str, np.ndarray]:
         i = int(self.indices[k])
-        item = {"input_ids": self.states.input_ids(i), "reference": self.states.sentence[i]}
-        if self.with_states:
-            item["token_embeddings"] = self.states.token_embeddings(i)
+        ids = self.states.input_ids(i)
+        item = {"input_ids": ids, "reference": self.states.sentence[i], "real": self.real}
+        if self.layers:
+            read = {"word": lambda: self.word_embeddings[ids], "last": lambda: self.states.token_embeddings(i)}
+            item["token_embeddings"] = np.concatenate([read[layer]() for layer in self.layers], axis=-1)
         return item
 
 
+class Joined(ConcatDataset):
+    """Several `StatesDataset`s, one after another."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.concatenate([part.lengths for part in self.datasets])
+
+
 def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    """Pads to the longest: input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H), reference (B, H)."""
+    """Pads to the longest: input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H * layers) where read.
+
+    And one entry a sentence: reference (B, H), the encoder's own sentence embedding, and real (B,) bool.
+    """
     lengths = [len(item["input_ids"]) for item in items]
     b, t = len(items), max(lengths)
     batch = {
         "input_ids": torch.zeros(b, t, dtype=torch.int64),
         "attention_mask": torch.zeros(b, t, dtype=torch.int64),
         "reference": torch.from_numpy(np.stack([item["reference"] for item in items])).float(),
+        "real": torch.tensor([bool(item.get("real", True)) for item in items]),
     }
     if "token_embeddings" in items[0]:
         batch["token_embeddings"] = torch.zeros(b, t, items[0]["token_embeddings"].shape[-1])

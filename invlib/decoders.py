@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
+from invlib.dealing import LENGTH_SIZE, collect, read_length
+from invlib.pooling import DEALT
 from invlib.settings import device
 
+POSITION_STD, QUERY_STD = 1.0, 0.06  # of `start_at_positions`
 
 class TiedVocabulary(nn.Module):
     """Word embeddings and output layer in one: logits = project(states) @ E^T + bias.
@@ -86,21 +89,39 @@ class Memory(nn.Module):
     """Cuts the vector into K slots and makes each a memory token: (B, D) -> (B, K, n_embd).
 
     One shared linear layer (none where the slot is as wide as the decoder), and a learned embedding that tells the
-    slots apart where there are several.
+    slots apart where there are several. Of a vector with a semantic prefix the code alone is cut; the prefix becomes
+    one memory token before the slots', (B, 1 + K, n_embd).
     """
 
-    def __init__(self, embedding_dim: int, slots: int, n_embd: int):
+    def __init__(
+        self, embedding_dim: int, slots: int, n_embd: int, prefix_size: int = 0, code_weight: float = 1.0,
+        dealt: bool = False,
+    ):  # fmt: skip
         super().__init__()
-        if embedding_dim % slots:
-            raise ValueError(f"a vector of {embedding_dim} numbers can't be cut into {slots} equal slots")
-        self.slots = slots
-        width = embedding_dim // slots
+        code_size = embedding_dim - prefix_size
+        if code_size < slots or (not dealt and code_size % slots):
+            raise ValueError(f"a vector of {code_size} numbers can't be cut into {slots} equal slots")
+        self.dealt = dealt
+        self.slots, self.prefix_size = slots, prefix_size
+        self.code_scale = code_size**0.5 / code_weight if prefix_size else 1.0  # back to a mean square of 1
+        self.prefix = nn.Linear(prefix_size, n_embd) if prefix_size else None
+        width = DEALT if dealt else code_size // slots
         self.linear = nn.Identity() if width == n_embd else nn.Linear(width, n_embd)
         self.slot_embeddings = nn.Parameter(torch.empty(slots, n_embd).normal_(0, 0.02)) if slots > 1 else None
 
     def forward(self, sentence_embedding: Tensor) -> Tensor:
-        memory = self.linear(sentence_embedding.unflatten(-1, (self.slots, -1)))  # (B, K, n_embd)
-        return memory if self.slot_embeddings is None else memory + self.slot_embeddings
+        prefix, code = sentence_embedding[:, : self.prefix_size], sentence_embedding[:, self.prefix_size :]
+        code = self.code_scale * code
+        if self.dealt:
+            lengths = read_length(code[:, :LENGTH_SIZE], self.slots)
+            slots = collect(code[:, LENGTH_SIZE:], lengths, self.slots, DEALT)
+        else:
+            slots = code.unflatten(-1, (self.slots, -1))
+        memory = self.linear(slots)  # (B, K, n_embd)
+        memory = memory if self.slot_embeddings is None else memory + self.slot_embeddings
+        if self.prefix is None:
+            return memory
+        return torch.cat([self.prefix(self.prefix_size**0.5 * prefix).unsqueeze(1), memory], dim=1)
 
 
 class TransformerDecoder(nn.Module):
@@ -108,7 +129,9 @@ class TransformerDecoder(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.memory = Memory(config.embedding_dim, config.slots, config.n_embd)
+        self.memory = Memory(
+            config.embedding_dim, config.slots, config.n_embd, config.prefix_size, config.code_weight, config.dealt
+        )
         self.gpt2 = GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=config.vocab_size,
@@ -125,6 +148,22 @@ class TransformerDecoder(nn.Module):
             config.word_embeddings, config.vocab_size, config.hidden_size, config.n_embd
         )
         self.gpt2.lm_head = VocabularyHead(self.vocabulary)
+        if config.position_start:
+            self.start_at_positions()
+
+    @torch.no_grad()
+    def start_at_positions(self) -> None:
+        """Position t of the text starts out alike to slot t of the vector, so that it looks there from the start.
+
+        The position embeddings start equal to the slots', and in the first layer's cross-attention keys equal queries:
+        what is alike attends to each other. Else the decoder has to find this binding among K! others.
+        """
+        positions = self.gpt2.transformer.wpe.weight.normal_(0, POSITION_STD)
+        self.memory.slot_embeddings.copy_(positions[: self.memory.slots])
+        attention = self.gpt2.transformer.h[0].crossattention
+        n = attention.embed_dim
+        attention.q_attn.weight.normal_(0, QUERY_STD)
+        attention.c_attn.weight[:, :n] = attention.q_attn.weight
 
     @property
     def vocabulary(self) -> TiedVocabulary:

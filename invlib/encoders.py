@@ -200,17 +200,17 @@ class TokenStates:
         return np.asarray(self.states[self.offsets[i] : self.offsets[i + 1]])
 
 
-def cache_key(encoder: FrozenEncoder, texts: Sequence[str], max_length: int) -> str:
+def cache_key(encoder: FrozenEncoder, texts: Sequence[str] | Sequence[list[int]], max_length: int) -> str:
     """Everything the states depend on: weights, tokenizer, texts in their order, layer, max_length, precision."""
     digest = hashlib.sha256(f"1 {encoder.hash} last {max_length} {precision(device())}".encode())
     for text in texts:
-        digest.update(text.encode() + b"\0")
+        digest.update((text if isinstance(text, str) else f"\1{text}").encode() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def token_states(
     encoder: FrozenEncoder,
-    texts: Sequence[str],
+    texts: Sequence[str] | Sequence[list[int]],
     max_length: int = 40,
     cache: str | Path | None = None,
     batch_size: int = 128,
@@ -218,13 +218,16 @@ def token_states(
 ) -> TokenStates:
     """The texts' token states, read from `cache` (default runs/cache) or computed once and kept there.
 
+    In the place of texts may stand lists of word-piece ids, [CLS] and [SEP] included, at most `max_length` of them.
     Written under a temporary name and renamed when whole; the folder's name is `cache_key`, so it can't go stale.
     """
     cache = Path(cache or paths.RUNS / "cache")
     folder = cache / f"states-{cache_key(encoder, texts, max_length)}"
     if folder.exists():
         return TokenStates(folder)
-    ids = encoder.tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    ids = list(texts)
+    if not ids or isinstance(ids[0], str):
+        ids = encoder.tokenizer(ids, truncation=True, max_length=max_length)["input_ids"] if ids else []
     lengths = np.array([len(i) for i in ids], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     partial = cache / f".{folder.name}.{os.getpid()}.part"

@@ -13,7 +13,7 @@ from invlib.encoders import TokenStates
 from invlib.metrics import TOP_K, bootstrap, ratio
 from invlib.model import InvertibleSentenceModel
 from invlib.scorers import bertscore, paraphrase_similarity, scorer_names
-from invlib.settings import Settings, device
+from invlib.settings import Settings, device, with_tuples
 from invlib.training import Material, load_material
 
 
@@ -22,7 +22,7 @@ def trained_settings(model: InvertibleSentenceModel) -> Settings:
     if model.folder is None or not (model.folder / "training.json").exists():
         raise ValueError("this model was not saved by train(); give evaluate(..., settings=...)")
     saved = paths.read_json(model.folder / "training.json")
-    return Settings(**saved["settings"], **saved.get("measuring", {"preset": "unknown"}))
+    return Settings(**with_tuples(saved["settings"] | saved.get("measuring", {"preset": "unknown"})))
 
 
 @lru_cache(maxsize=16)
@@ -32,7 +32,7 @@ def forced_without_vector(folder: Path, weights: str, states: Path, n: int) -> d
     `weights` is the model's hash, so that a model which was trained anew is measured anew.
     """
     model = InvertibleSentenceModel.from_pretrained(folder)
-    return metrics.teacher_forced(model, StatesDataset(TokenStates(states), range(n), with_states=False), top_k=(1,))
+    return metrics.teacher_forced(model, StatesDataset(TokenStates(states), range(n), layers=()), top_k=(1,))
 
 
 def reference_nats(run: str | Path, dataset: StatesDataset) -> tuple[np.ndarray, str]:
@@ -125,7 +125,7 @@ def evaluate(
     material = material or load_material(settings)
     run = Path(run) if run else (model.folder.parent.parent if model.folder else None)
     training = paths.read_json(model.folder / "training.json") if model.folder else {}
-    dataset = material.dataset(split, with_states=model.reads_states)
+    dataset = material.dataset(split, layers=model.reads_layers)
     n = min(settings.n_generate or len(dataset), len(dataset))
     found = metrics.teacher_forced(model, dataset)
     vectors = found["sentence_embedding"]
@@ -150,7 +150,7 @@ def evaluate(
         "model": settings.row, "embedding_dim": settings.embedding_dim, "variant": settings.variant,
         "search": f"beam {num_beams}" if num_beams > 1 else "greedy", "split": split, "n": n, "n_forced": len(dataset),
         "seed": settings.seed, "preset": settings.preset, "encoder": settings.encoder,
-        "encoder_layers": list(model.config.encoder_layers) if model.reads_states else None,
+        "encoder_layers": list(model.reads_layers) or None,
         "trainable_parameters": model.n_trainable(),
         "frozen_parameters": material.encoder.n_parameters if model.reads_states else 0,
         "train_seconds": training.get("seconds"), "stopped_by": training.get("stopped_by"),

@@ -22,6 +22,8 @@ SHAPES = {  # row id -> (pooling, decoder)
     "encoder_only": ("attention", "one_pass"),
     "cls_decoder": ("cls", "transformer"),
     "att_pool": ("attention", "transformer"),
+    "multi_query": ("multi_query", "transformer"),
+    "hybrid": ("hybrid", "transformer"),
     "no_vector": ("constant", "transformer"),
 }
 
@@ -33,7 +35,8 @@ class InvertibleConfig(PretrainedConfig):
 
     def __init__(
         self, row="att_pool", pooling="attention", decoder="transformer", encoder="minilm", encoder_hash=None,
-        encoder_layers=("last",), hidden_size=384, vocab_size=30522, embedding_dim=768, slots=1, n_embd=256,
+        encoder_layers=("last",), hidden_size=384, vocab_size=30522, embedding_dim=768, slots=1, prefix_size=0,
+        code_weight=1.0, position_start=False, dealt=False, n_embd=256,
         n_layer=2, n_head=4, n_inner=1024, n_positions=64, word_embeddings="encoder", dropout=0.1, max_length=40,
         bos_token_id=101, eos_token_id=102, pad_token_id=0, unk_token_id=100, **kwargs,
     ):  # fmt: skip
@@ -42,6 +45,11 @@ class InvertibleConfig(PretrainedConfig):
         super().__init__(**special, **kwargs)
         for name, value in {**values, **special}.items():
             setattr(self, name, list(value) if name == "encoder_layers" else value)
+
+
+def prefix_size(embedding_dim: int, slots: int) -> int:
+    """hybrid's semantic prefix: at least a third of the vector, such that the rest fills the slots evenly."""
+    return embedding_dim - (embedding_dim - -(-embedding_dim // 3)) // slots * slots
 
 
 CONFIG_FIELDS = [n for n in inspect.signature(InvertibleConfig.__init__).parameters if n not in ("self", "kwargs")]
@@ -53,8 +61,14 @@ def model_config(settings: Settings, **encoder) -> InvertibleConfig:
     pooling, decoder = SHAPES[s.row]
     if s.row == "no_vector" and s.variant in ("rnn", "encoder_only"):
         decoder = SHAPES[s.variant][1]
+    by_query = s.row in ("multi_query", "hybrid")
+    dealt = by_query and s.dealt
+    slots = s.max_length - 1 if dealt else s.queries if by_query else s.slots
+    prefix = (s.prefix_size or prefix_size(s.embedding_dim, s.queries)) if s.row == "hybrid" else 0
     return InvertibleConfig(
-        row=s.row, pooling=pooling, decoder=decoder, embedding_dim=s.embedding_dim, slots=s.slots,
+        row=s.row, pooling=pooling, decoder=decoder, embedding_dim=s.embedding_dim, slots=slots,
+        encoder_layers=s.encoder_layers, prefix_size=prefix, code_weight=s.code_weight if prefix else 1.0,
+        position_start=by_query and s.position_start, dealt=dealt,
         n_embd=s.n_embd or s.embedding_dim, n_layer=s.n_layer, n_head=s.n_head, n_inner=s.n_inner,
         n_positions=s.n_positions, word_embeddings=s.word_embeddings, dropout=s.dropout, max_length=s.max_length,
         **encoder,
@@ -120,12 +134,17 @@ class InvertibleSentenceModel(PreTrainedModel):
     @property
     def reads_states(self) -> bool:
         """Whether the pooling reads the frozen encoder's token states (the RNN and the constant do not)."""
-        return self.config.pooling in ("attention", "cls")
+        return self.config.pooling not in ("rnn", "constant")
+
+    @property
+    def reads_layers(self) -> tuple[str, ...]:
+        """The encoder's layers that the pooling reads, side by side in this order; () where it reads none."""
+        return tuple(self.config.encoder_layers) if self.reads_states else ()
 
     # Training's face
 
     def pool(self, batch: dict[str, Tensor]) -> Tensor:
-        """input_ids, attention_mask (B, T), token_embeddings (B, T, H) -> sentence_embedding (B, D)."""
+        """input_ids, attention_mask (B, T), token_embeddings (B, T, H * layers) -> sentence_embedding (B, D)."""
         features = {k: batch[k] for k in ("input_ids", "attention_mask", "token_embeddings") if k in batch}
         return self.pooling(features)["sentence_embedding"]
 
@@ -159,7 +178,7 @@ class InvertibleSentenceModel(PreTrainedModel):
         for start in range(0, len(texts), batch_size):
             batch = self.encoder.tokenize(texts[start : start + batch_size], self.config.max_length)
             if self.reads_states:
-                batch["token_embeddings"] = self.encoder.token_embeddings(**batch, layers=self.config.encoder_layers)
+                batch["token_embeddings"] = self.encoder.token_embeddings(**batch, layers=self.reads_layers)
             batch = {k: v.to(self.device) for k, v in batch.items()}
             out.append(self.pool(batch).float().cpu().numpy())
         return np.concatenate(out)

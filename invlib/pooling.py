@@ -1,12 +1,21 @@
 """Pooling: from the token states of a sentence to its ONE vector.
 
 Every module here reads a dictionary of features and sets `sentence_embedding` (B, D) in it, as the modules of
-sentence-transformers do: `token_embeddings` (B, T, H), `attention_mask` (B, T), and `input_ids` for the RNN alone.
+sentence-transformers do: `token_embeddings` (B, T, H), for several of the encoder's layers side by side H times their
+number; `attention_mask` (B, T); and `input_ids` for the RNN alone.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from invlib.dealing import LENGTH_SIZE, angles, deal
+from invlib.encoders import mean_pooling
+
+DEALT = 32  # numbers a word piece has at most where they are dealt
+POSITION_BIAS = 8.0  # of a query for its own token at the start: a weight of 0.99 among forty
 
 def masked_softmax(scores: Tensor, attention_mask: Tensor, dim: int = -1) -> Tensor:
     """Softmax over the unmasked positions; masked ones get -1e9, in half precision the most negative number."""
@@ -82,6 +91,115 @@ class ConstantPooling(nn.Module):
         return features
 
 
+class MultiQueryPooling(nn.Module):
+    """K learned queries, each with an attention over the tokens of its own; query k writes slot k of the vector.
+
+    scores[k, t] = queries[k] . keys(x[t]) + positions[k, t]; slot k = sum over t of softmax(scores)[k, t] * proj(x[t]),
+    of embedding_dim / K numbers. The whole code is scaled to length 1.
+
+    position_start: query k starts at token k + 1, the k-th word piece after [CLS], by its bias in `positions`. Else
+    every query starts as an average over all tokens, and which of them is whose has to be found.
+
+    dealt: there is a query for each place that a word piece can have, as many write as the sentence has pieces, and
+    the numbers of the vector are dealt out among these (dealing.py), up to DEALT each; 8 numbers tell how many.
+    """
+
+    def __init__(
+        self, input_size: int, embedding_dim: int, queries: int, max_length: int, position_start: bool = True,
+        dealt: bool = False, n_inner: int = 1024, n_key: int = 64,
+    ):  # fmt: skip
+        super().__init__()
+        self.dealt, self.code_size = dealt, embedding_dim - (LENGTH_SIZE if dealt else 0)
+        if self.code_size < queries or (not dealt and embedding_dim % queries):
+            raise ValueError(f"{self.code_size} numbers can't be shared evenly by {queries} queries")
+        width = DEALT if dealt else embedding_dim // queries
+        self.queries = nn.Parameter(torch.empty(queries, n_key).normal_(0, n_key**-0.5))
+        self.keys = nn.Linear(input_size, n_key)
+        self.positions = nn.Parameter(torch.zeros(queries, max_length))
+        if position_start:
+            own = torch.arange(queries)[: max_length - 1]
+            self.positions.data[own, own + 1] = POSITION_BIAS
+        self.proj = nn.Sequential(
+            nn.Linear(input_size, n_inner), nn.GELU(), nn.Linear(n_inner, width)
+        )
+
+    def weights(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """Each query's attention over the tokens, (B, K, T), 0 where masked, summing to 1 over the tokens."""
+        scores = self.queries @ self.keys(token_embeddings).transpose(1, 2)  # (B, K, T)
+        scores = scores.float() + self.positions[:, : scores.shape[-1]]
+        return masked_softmax(scores, attention_mask.unsqueeze(1))
+
+    def code(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T, input_size) -> (B, embedding_dim) float32 of length 1."""
+        values = self.proj(token_embeddings)  # (B, T, numbers of a slot)
+        slots = (self.weights(token_embeddings, attention_mask).to(values.dtype) @ values).float()  # (B, K, ...)
+        if not self.dealt:
+            return nn.functional.normalize(slots.flatten(1), dim=-1)
+        lengths = attention_mask.sum(1) - 1  # without [CLS]
+        code = nn.functional.normalize(deal(slots, lengths, self.code_size), dim=-1) * self.code_size**0.5
+        return torch.cat([angles(lengths), code], dim=-1) / (LENGTH_SIZE + self.code_size) ** 0.5
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """token_embeddings (B, T, input_size), attention_mask (B, T) -> sentence_embedding (B, D)."""
+        code = self.code(features["token_embeddings"], features["attention_mask"])
+        features["sentence_embedding"] = code * code.shape[-1] ** 0.5  # a mean square of 1
+        return features
+
+
+class HybridPooling(nn.Module):
+    """A semantic prefix and a code in one vector.
+
+    The first `prefix_size` numbers, of length 1, are the encoder's own sentence embedding seen through a PCA without
+    centring (so that their cosines are nearly the encoder's), fitted once on training headlines and never trained. The
+    others are `MultiQueryPooling`'s code, of length `code_weight`: the smaller it is, the more the vector's cosines
+    are the prefix's.
+    """
+
+    def __init__(
+        self, hidden_size: int, layers: Sequence[str], embedding_dim: int, prefix_size: int, code_weight: float, **code
+    ):
+        super().__init__()
+        if "last" not in layers:
+            raise ValueError(f"hybrid's prefix is made from the encoder's last layer; layers are {list(layers)}")
+        if not 0 < prefix_size <= hidden_size:
+            raise ValueError(f"a prefix of {prefix_size} numbers; it takes 1 to {hidden_size}, the encoder's width")
+        self.code_weight = code_weight
+        self.last = slice(layers.index("last") * hidden_size, (layers.index("last") + 1) * hidden_size)
+        self.register_buffer("components", torch.eye(hidden_size)[:, :prefix_size].contiguous())
+        self.multi_query = MultiQueryPooling(len(layers) * hidden_size, embedding_dim - prefix_size, **code)
+
+    def fit(self, sentence_embeddings: np.ndarray) -> None:
+        """Fit the prefix's PCA on the encoder's embeddings of training headlines, (N, H)."""
+        self.components.copy_(torch.from_numpy(fit_components(sentence_embeddings, self.components.shape[1])))
+
+    def prefix(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, T, H * layers) -> (B, prefix_size) float32 of length 1."""
+        with torch.autocast(token_embeddings.device.type, enabled=False):
+            sentence = mean_pooling(token_embeddings[..., self.last].float(), attention_mask)  # (B, H)
+            return nn.functional.normalize(sentence @ self.components, dim=-1)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """token_embeddings (B, T, H * layers), attention_mask (B, T) -> sentence_embedding (B, D) float32."""
+        x, mask = features["token_embeddings"], features["attention_mask"]
+        code = self.code_weight * self.multi_query.code(x, mask)
+        features["sentence_embedding"] = torch.cat([self.prefix(x, mask), code], dim=-1)
+        return features
+
+
+def fit_components(sentence_embeddings: np.ndarray, size: int) -> np.ndarray:
+    """The `size` leading right singular vectors of (N, H): a PCA without centring, (H, size) float32.
+
+    ValueError where there are fewer embeddings or dimensions than that. Each vector's largest entry is positive.
+    """
+    if size > min(sentence_embeddings.shape):
+        raise ValueError(f"{size} components can't be fitted on {sentence_embeddings.shape} numbers")
+    gram = sentence_embeddings.T.astype(np.float64) @ sentence_embeddings
+    _, vectors = np.linalg.eigh(gram)  # ascending
+    vectors = vectors[:, ::-1][:, :size]
+    signs = np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0))
+    return (vectors * signs).astype(np.float32)
+
+
 def build_pooling(config) -> nn.Module:
     """The pooling that an `InvertibleConfig` names."""
     if config.pooling == "attention":
@@ -92,4 +210,13 @@ def build_pooling(config) -> nn.Module:
         return RNNPooling(config.vocab_size, config.n_embd, config.embedding_dim)
     if config.pooling == "constant":
         return ConstantPooling(config.embedding_dim)
-    raise ValueError(f"unknown pooling {config.pooling!r}; choose attention, cls, rnn or constant")
+    if config.pooling in ("multi_query", "hybrid"):
+        c, layers = config, config.encoder_layers
+        code = {
+            "queries": c.slots, "max_length": c.max_length, "position_start": c.position_start, "dealt": c.dealt
+        }  # fmt: skip
+        if c.pooling == "multi_query":
+            return MultiQueryPooling(len(layers) * c.hidden_size, c.embedding_dim, **code)
+        return HybridPooling(c.hidden_size, layers, c.embedding_dim, c.prefix_size, c.code_weight, **code)
+    kinds = "attention, cls, rnn, constant, multi_query or hybrid"
+    raise ValueError(f"unknown pooling {config.pooling!r}; choose {kinds}")

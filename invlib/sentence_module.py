@@ -23,7 +23,7 @@ class InvertiblePooling(Module):
 
     def forward(self, features: dict[str, Tensor], **_) -> dict[str, Tensor]:
         if self.model.reads_states:
-            layers = self.model.config.encoder_layers
+            layers = self.model.reads_layers
             features["token_embeddings"] = self.model.encoder.token_embeddings(
                 features["input_ids"], features["attention_mask"], layers
             )

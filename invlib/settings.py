@@ -11,12 +11,15 @@ import yaml
 
 from invlib import paths
 
-ROW_IDS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "no_vector")
+ROW_IDS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "multi_query", "hybrid", "no_vector")
 
 
 def setting(default, meaning: str):
     """A field of `Settings` with the sentence that the settings table shows."""
     return field(default=default, metadata={"meaning": meaning})
+
+
+TUPLES = ("rows", "encoder_layers")  # the fields that hold several names
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Settings:
     n_bootstrap: int = setting(1000, "resamples of a 95 % interval")
 
     slots: int = setting(16, "K, the memory tokens that the vector is cut into")
+    encoder_layers: tuple[str, ...] = setting(("last",), "the encoder's layers that pooling reads: word, last or both")
+    queries: int = setting(32, "learned queries of multi_query and hybrid; each fills one slot of the code")
+    dealt: bool = setting(False, "multi_query, hybrid: deal all numbers of the code out over the word pieces there are")
+    position_start: bool = setting(True, "multi_query, hybrid: start each query at one token position")
+    prefix_size: int | None = setting(None, "numbers of hybrid's semantic prefix; None = about a third")
+    code_weight: float = setting(0.2, "length of hybrid's code, beside its prefix of length 1")
     n_embd: int = setting(256, "width of the decoder; 0 = as wide as the vector")
     n_layer: int = setting(2, "layers of the decoder")
     n_head: int = setting(4, "attention heads of the decoder")
@@ -59,6 +68,10 @@ class Settings:
     weight_decay: float = setting(0.01, "AdamW's weight decay")
     plateau_patience: int = setting(1, "epochs without a better validation loss before the rate is halved")
     stop_patience: int = setting(4, "epochs without a better validation loss before training stops")
+    schedule: str = setting("plateau", "plateau: the rate is halved where the loss stands; cosine: down to 0 in time")
+    code_noise: float = setting(0.0, "noise on the vector in training, in standard deviations of each number")
+    between: float = setting(0.0, "share of the headlines that training moves away from their vectors: see noise.py")
+    added_sentences: float = setting(0.0, "sentences of random and swapped word pieces a training headline")
     candidates: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
     sent_sim_weight: float = setting(0.1, "weight of sent_sim_loss; 0 = without")
     sent_sim_every: int = setting(32, "sent_sim_loss is computed at each k-th step")
@@ -104,13 +117,14 @@ def load_preset(preset: str | None = "auto", **overrides) -> Settings:
         raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(choices)}, or auto")
     values = {**presets.get("common", {}), **presets[name], "preset": name}
     values.pop("per_row", None)  # select_row reads it
-    values |= {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
+    given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
+    if "row" in given and "embedding_dim" in given:
+        values |= row_values(name, given["row"], given["embedding_dim"], given.get("variant"))
+    values |= given
     known = {f.name for f in dataclasses.fields(Settings)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
-    if isinstance(values["rows"], str):
-        values["rows"] = values["rows"].replace(",", " ").split()
-    settings = Settings(**{**values, "rows": tuple(values["rows"])})
+    settings = Settings(**with_tuples(values))
     check_kinds(settings)
     check_values(settings)
     if settings.row is not None and settings.row not in ROW_IDS:
@@ -120,11 +134,17 @@ def load_preset(preset: str | None = "auto", **overrides) -> Settings:
     return settings
 
 
+def with_tuples(values: dict) -> dict:
+    """The values with lists, and names in one string, as the tuples that `Settings` holds."""
+    lists = {k: v.replace(",", " ").split() if isinstance(v, str) else v for k, v in values.items() if k in TUPLES}
+    return values | {k: tuple(v) for k, v in lists.items()}
+
+
 def check_kinds(settings: Settings) -> None:
     """ValueError for a setting whose value is of another kind than its field; a whole number is a float too."""
     for f in dataclasses.fields(settings):
         value, kinds = getattr(settings, f.name), get_args(f.type) or (f.type,)
-        if f.name != "rows" and not isinstance(value, (*kinds, int) if float in kinds else kinds):
+        if f.name not in TUPLES and not isinstance(value, (*kinds, int) if float in kinds else kinds):
             wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
             meaning = f.metadata["meaning"]
             raise ValueError(f"setting {f.name} is {value!r}; it has to be of the kind {wanted}: {meaning}")
@@ -142,12 +162,20 @@ def split_row_name(name: str) -> tuple[str, int | str, str | None]:
 def check_values(settings: Settings) -> None:
     """Raise ValueError for a value that no run can use, before anything has started."""
     s = settings
-    for name in ("batch_size", "epochs", "slots", "n_layer", "n_head", "n_inner", "max_length", "n_positions"):
+    counts = ("batch_size", "epochs", "slots", "queries", "n_layer", "n_head", "n_inner", "max_length", "n_positions")
+    for name in counts:
         if getattr(s, name) < 1:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
     for name in ("minutes", "twin_minutes", "learning_rate"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
+    for name in ("code_noise", "between", "added_sentences"):
+        if getattr(s, name) < 0:
+            raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
+    if s.schedule not in ("plateau", "cosine"):
+        raise ValueError(f"unknown schedule {s.schedule!r}; choose plateau or cosine")
+    if not s.encoder_layers or set(s.encoder_layers) - {"word", "last"}:
+        raise ValueError(f"setting encoder_layers is {s.encoder_layers!r}; choose word, last or both")
     if not 0 <= s.seed < 2**32:
         raise ValueError(f"setting seed is {s.seed}; it has to be from 0 to {2**32 - 1}")
     if s.max_length > s.n_positions:
@@ -163,13 +191,29 @@ def row_names(settings: Settings, hidden_size: int) -> list[str]:
     return [re.sub(r"_H(?=_|$)", f"_{hidden_size}", name) for name in settings.rows]
 
 
+def row_values(preset: str, row: str, dim: int, variant: str | None) -> dict:
+    """What presets.yaml gives this row of its own (`per_row`): by row id, <row id>_<D>, *_<variant>, then full name.
+
+    What is closer to the row wins, and a preset wins over `common`.
+    """
+    presets, own = read_presets(), {}
+    keys = (row, f"{row}_{dim}", f"*_{variant}", f"{row}_{dim}_{variant}")
+    for part in (presets.get("common", {}), presets.get(preset, {})):
+        for key in keys:
+            own |= part.get("per_row", {}).get(key, {})
+    return own
+
+
 def select_row(settings: Settings, name: str) -> Settings:
     """The settings of one model of the run: select_row(settings, 'att_pool_768')."""
     row, dim, variant = split_row_name(name)
     if dim == "H":
         raise ValueError(f"row {name!r} still has H; use row_names(settings, encoder.hidden_size)")
-    own = read_presets().get(settings.preset, {}).get("per_row", {}).get(name, {})
-    return dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant, **own)
+    own = row_values(settings.preset, row, dim, variant)
+    chosen = dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant, **with_tuples(own))
+    check_kinds(chosen)
+    check_values(chosen)
+    return chosen
 
 
 def device() -> torch.device:

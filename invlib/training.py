@@ -9,17 +9,21 @@ import argparse
 import ctypes
 import dataclasses
 import json
+import math
 import platform
 import shutil
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -32,15 +36,18 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from invlib import metrics, paths
-from invlib.batches import StatesDataset, collate
+from invlib.added import added_sentences
+from invlib.batches import Joined, StatesDataset, collate
 from invlib.data import Corpus, load_headlines
 from invlib.encoders import FrozenEncoder, TokenStates, load_encoder, token_states
 from invlib.losses import reconstruction_loss, sent_sim_loss
 from invlib.model import InvertibleSentenceModel, build_model
+from invlib.noise import perturbed
 from invlib.scorers import bertscore
 from invlib.settings import Settings, device, load_preset, precision, row_names, select_row
 
 # Settings that say how a model is measured, or where a value came from: no model depends on them
+WARMUP = 100  # steps of a cosine schedule in which the rate rises
 ABOUT_MEASURING = ("n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch")
 
 
@@ -52,9 +59,25 @@ class Material:
     encoder: FrozenEncoder
     states: dict[str, TokenStates]
 
-    def dataset(self, split: str, limit: int | None = None, with_states: bool = True) -> StatesDataset:
+    def dataset(self, split: str, limit: int | None = None, layers: Sequence[str] = ("last",)) -> StatesDataset:
         n = len(self.states[split])
-        return StatesDataset(self.states[split], range(min(n, limit or n)), with_states)
+        return StatesDataset(self.states[split], range(min(n, limit or n)), layers, self.word_embeddings)
+
+    @cached_property
+    def word_embeddings(self) -> np.ndarray:
+        """The frozen encoder's table, (V, H) float32."""
+        return self.encoder.word_embeddings.cpu().numpy()
+
+    def training_set(self, layers: Sequence[str], added: float, seed: int) -> StatesDataset | Joined:
+        """The training headlines, and as many made sentences as `added` says for each."""
+        train = self.dataset("train", layers=layers)
+        if not added:
+            return train
+        states = self.states["train"]
+        real = [states.input_ids(i) for i in range(len(states))]
+        made = added_sentences(real, self.encoder, round(added * len(real)), seed)
+        made = token_states(self.encoder, made, max(map(len, made)))
+        return Joined([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
 
     def label_counts(self) -> torch.Tensor:
         """How often each word piece is a label in the training headlines, (V,); [CLS] never is."""
@@ -79,9 +102,9 @@ def load_material(settings: Settings, progress: bool = True) -> Material:
 class InvertibleTrainer(Trainer):
     """The Trainer with this study's losses, and teacher-forced figures for its evaluation."""
 
-    def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, **kwargs):
+    def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, clock: "Clock", **kwargs):
         super().__init__(*args, **kwargs)
-        self.settings, self.encoder = settings, encoder
+        self.settings, self.encoder, self.clock = settings, encoder, clock
         self.sent_sim: list[float] = []
         self.sent_sim_seconds = 0.0
 
@@ -89,9 +112,24 @@ class InvertibleTrainer(Trainer):
         dataset = train_dataset or self.train_dataset
         return LengthGroupedSampler(self.args.train_batch_size, dataset, lengths=dataset.lengths.tolist())
 
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        """ReduceLROnPlateau as the arguments name it, or a cosine over the row's time: minutes where they are set."""
+        if self.settings.schedule == "cosine" and self.lr_scheduler is None:
+
+            def rate(step: int) -> float:
+                done = max(step / num_training_steps, self.clock.share)
+                return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, rate)
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
-        output = model(**inputs)
+        if s.code_noise or s.between:
+            vector = perturbed(model.pool(inputs), s.code_noise, s.between, inputs["real"])
+            output = model(**inputs, sentence_embedding=vector)
+        else:
+            output = model(**inputs)
         loss = reconstruction_loss(model, output, s.candidates)
         if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
             started = time.perf_counter()
@@ -140,6 +178,11 @@ class Clock(TrainerCallback):
     @property
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.started
+
+    @property
+    def share(self) -> float:
+        """How much of the minutes is over, from 0 on; 0 where there is no limit."""
+        return self.seconds / (60 * self.minutes) if self.minutes else 0.0
 
     def on_step_end(self, args, state, control, **_):
         if self.minutes and self.seconds > 60 * self.minutes and not self.out_of_time:
@@ -203,7 +246,8 @@ def finished(folder: Path, settings: Settings, data_hash: str) -> bool:
     if not (folder / "training.json").exists():
         return False
     done = paths.read_json(folder / "training.json")
-    return done["settings"] == plain(settings) and done["data_hash"] == data_hash
+    # A setting that is newer than the model stands there as its default: what was done before it existed
+    return plain(Settings()) | done["settings"] == plain(settings) and done["data_hash"] == data_hash
 
 
 def keep_freed_memory() -> None:
@@ -243,6 +287,9 @@ def train(
     set_seed(settings.seed)
     model = build_model(settings, material.encoder)
     model.decoder.vocabulary.start_at_frequencies(material.label_counts())
+    if settings.row == "hybrid":
+        model.pooling.fit(np.asarray(material.states["train"].sentence))
+    train_set = material.training_set(model.reads_layers, settings.added_sentences, settings.seed)
     work = folder / "checkpoints"
     identity = {"settings": plain(settings), "data_hash": material.corpus.data_hash}
     if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
@@ -256,13 +303,15 @@ def train(
     minutes = settings.twin_minutes if settings.row == "no_vector" else settings.minutes
     clock = Clock(name, minutes, run, work / "clock.json")
     curve = EpochCurve(clock, curve_file)
-    train_set = material.dataset("train", with_states=model.reads_states)
+    schedule = {}
+    if settings.schedule == "plateau":
+        halve = {"factor": 0.5, "patience": settings.plateau_patience}
+        schedule = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}
     args = TrainingArguments(
         output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
-        lr_scheduler_type="reduce_lr_on_plateau",
-        lr_scheduler_kwargs={"factor": 0.5, "patience": settings.plateau_patience},
+        **schedule,
         eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
         metric_for_best_model="eval_loss", greater_is_better=False,
         logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
@@ -272,9 +321,9 @@ def train(
     )  # fmt: skip
     args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
     trainer = InvertibleTrainer(
-        model=model, settings=settings, encoder=material.encoder, data_collator=collate,
+        model=model, settings=settings, encoder=material.encoder, clock=clock, data_collator=collate,
         train_dataset=train_set,
-        eval_dataset=material.dataset("validation", settings.n_validation, model.reads_states),
+        eval_dataset=material.dataset("validation", settings.n_validation, model.reads_layers),
         callbacks=[clock, curve, EarlyStoppingCallback(settings.stop_patience)],
         args=args,
     )  # fmt: skip
@@ -294,7 +343,8 @@ def train(
             "stopped_by": stopped_by,
             "validation_loss": float(best.validation_loss), "accuracy": float(best.accuracy),
             "sent_sim_seconds": float(curves.sent_sim_seconds.max()), "data_hash": material.corpus.data_hash,
-            "train_headlines": len(train_set),
+            "train_headlines": len(material.states["train"]),
+            "added_sentences": len(train_set) - len(material.states["train"]),
         },
     )  # fmt: skip
     shutil.rmtree(work, ignore_errors=True)

@@ -91,7 +91,7 @@ def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_
     run, _, settings = trained
     twin, _ = train(select_row(replace(settings, epochs=3), "no_vector_96"), run, tiny_material)
     twin.use_encoder(tiny_material.encoder)
-    nats = metrics.teacher_forced(twin, tiny_material.dataset("test", with_states=False))["nats"]
+    nats = metrics.teacher_forced(twin, tiny_material.dataset("test", layers=()))["nats"]
     assert row["reference_bits"] == pytest.approx(nats.mean() / np.log(2), rel=1e-5)
 
 

@@ -13,7 +13,7 @@ from invlib.losses import draw_candidates, reconstruction_loss, sent_sim_loss
 
 
 def first_batch(material, model, n: int = 8):
-    data = material.dataset("train", with_states=model.reads_states)
+    data = material.dataset("train", layers=model.reads_layers)
     return {k: v.to(model.device) for k, v in collate([data[i] for i in range(n)]).items()}
 
 

@@ -48,7 +48,7 @@ def test_teacher_forced_worked_by_hand(tiny_model, tiny_material, row):
     model = tiny_model(row)
     with torch.no_grad():
         model.decoder.vocabulary.bias.normal_()
-    data = tiny_material.dataset("test", with_states=model.reads_states)
+    data = tiny_material.dataset("test", layers=model.reads_layers)
     found = metrics.teacher_forced(model, data, top_k=(1, 5), batch_size=5)
     for k in range(len(data)):
         item = data[k]

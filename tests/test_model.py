@@ -149,7 +149,7 @@ def test_a_loaded_model_has_its_words_before_anything_was_encoded(tiny_model, ti
     model = tiny_model("no_vector")
     model.save_pretrained(tmp_path)
     again = InvertibleSentenceModel.from_pretrained(tmp_path)
-    data = tiny_material.dataset("test", with_states=False)
+    data = tiny_material.dataset("test", layers=())
     np.testing.assert_array_equal(teacher_forced(again, data)["nats"], teacher_forced(model, data)["nats"])
 
 
