@@ -99,6 +99,7 @@ def test_a_failure_stops_and_resume_goes_on(workbook, capsys):
 def test_a_part_of_the_series(workbook, capsys):
     """A part alone never moves runs/last; afterwards it is run in the run that is there."""
     assert run.main(["--preset", "cpu", "--only", "00"]) == 0
+    assert "\n1 notebook, about 1 minute;" in capsys.readouterr().out
     assert not (paths.RUNS / "last").exists()
     (made,) = paths.RUNS.iterdir()
     assert run.main(["--run", made.name, "--from", "01_second"]) == 0
@@ -107,6 +108,28 @@ def test_a_part_of_the_series(workbook, capsys):
     assert [p for p in paths.RUNS.iterdir() if not p.is_symlink()] == [made]
     assert run.main(["--preset", "smoke", "--run", made.name]) == 2
     assert "made with preset cpu" in capsys.readouterr().err
+
+
+def test_a_part_made_otherwise_does_not_mix_two_runs(workbook, capsys):
+    """Told, with the way out, and the run stays what it is; what the run has anyway may be said again."""
+    assert run.main(["--preset", "cpu", "-p", "seed", "3"]) == 0
+    last = (paths.RUNS / "last").resolve()
+    before = {path: path.read_bytes() for path in last.rglob("*") if path.is_file()}
+    for argv, words in (
+        (["-p", "seed", "4"], "was made with seed 3, not seed 4"),
+        (["-p", "rows", "rnn_16"], "was made with rows ['rnn_8'], not rows ['rnn_16']"),
+        (["--preset", "smoke", "--run", "last"], "was made with preset cpu, not smoke"),
+    ):
+        for part in (["--only", "00"], ["--from", "01"]):
+            assert run.main([*part, *argv]) == 2
+            error = capsys.readouterr().err
+            assert words in error and "give another --run" in error
+    assert {path: path.read_bytes() for path in last.rglob("*") if path.is_file()} == before
+
+    *_, folder, _, parameters = run.prepare(run.arguments(["--only", "00", "-p", "seed", "3", "-p", "rows", "rnn_8"]))
+    assert folder == last and parameters == {"preset": "cpu", "seed": 3}  # as its executed notebooks are stamped
+    *_, folder, _, parameters = run.prepare(run.arguments(["--only", "00", "-p", "seed", "4", "--run", "new"]))
+    assert folder == paths.RUNS / "new" and parameters["seed"] == 4
 
 
 def test_smoke_is_temporary_and_solutions_run(workbook, monkeypatch):
