@@ -15,7 +15,7 @@ from invlib.network import SECONDS, hub, reachable
 from invlib.paths import DATA, ROOT
 from invlib.scorers import scorer_names
 from invlib.settings import device
-from invlib.sources import KAGGLE, read_csv
+from invlib.sources import KAGGLE, TABLE_SUFFIXES, TEXT_SUFFIXES, read_csv
 
 CSV_FILES = ("cnbc_headlines.csv", "guardian_headlines.csv", "reuters_headlines.csv")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -88,8 +88,8 @@ def _named_data(data: str) -> Check:
     if path.is_dir():
         return _folder(path, data)
     if path.is_file():
-        return _readable([path] if path.suffix.lower() == ".csv" else [], data)
-    if path.is_absolute() or path.suffix in (".csv", ".txt", ".tsv") or data.startswith("."):
+        return _readable([path] if path.suffix.lower() in TABLE_SUFFIXES else [], data)
+    if path.is_absolute() or path.suffix.lower() in TEXT_SUFFIXES or data.startswith("."):
         return Check("data", False, f"no file or folder {data}", f"give one that exists, seen from {Path.cwd()}")
     if reachable(hub()):
         return Check("data", True, f"{data}, taken from the hub (not looked up yet)")
@@ -112,7 +112,7 @@ def _folder(folder: Path, label: str) -> Check:
 
 
 def _readable(files: list[Path], found: str) -> Check:
-    """Whether CSV files have the column and the encoding that reading them asks for; their first rows are read."""
+    """Whether CSV or TSV files have the column and the encoding that reading asks for; their first rows are read."""
     try:
         for file in files:
             next(iter(read_csv(file)), None)

@@ -17,7 +17,8 @@ from typing import NamedTuple
 KAGGLE = "notlucasp/financial-news-headlines"
 COLUMN = "Headlines"
 HUB_COLUMNS = ("headlines", "headline", "text", "sentence", "title")  # of a `datasets` name, the first that it has
-TEXT_SUFFIXES = (".csv", ".txt", ".tsv")
+TABLE_SUFFIXES = (".csv", ".tsv")
+TEXT_SUFFIXES = (*TABLE_SUFFIXES, ".txt")
 
 
 class RawHeadline(NamedTuple):
@@ -44,8 +45,13 @@ def read_folder(folder: Path, label: str) -> list[RawHeadline]:
 
 
 def read_csv(file: Path) -> Iterator[RawHeadline]:
-    """The rows of a CSV file: columns `Headlines` and, where there is one, `Time`, by name and in any order."""
-    reader = csv.DictReader(io.StringIO(read_utf8(file), newline=""), strict=True)
+    """The rows of a CSV file, or of a TSV file, whose columns are parted by tabs instead of commas.
+
+    Columns: `Headlines` and, where there is one, `Time`, by name and in any order.
+    """
+    tabs = file.suffix.lower() == ".tsv"
+    delimiter, sign, kind = ("\t", "tab", "TSV") if tabs else (",", "comma", "CSV")
+    reader = csv.DictReader(io.StringIO(read_utf8(file), newline=""), delimiter=delimiter, strict=True)
     try:
         names = {name.strip().casefold(): name for name in reader.fieldnames or ()}
         column, when = names.get(COLUMN.casefold()), names.get("time")
@@ -58,11 +64,11 @@ def read_csv(file: Path) -> Iterator[RawHeadline]:
             if None in row:  # more fields than columns: a comma without quotes would cut the headline short
                 raise ValueError(
                     f"{file}, line {reader.line_num}: more fields than the {len(reader.fieldnames)} columns; "
-                    "put double quotes around a headline that has a comma"
+                    f"put double quotes around a headline that has a {sign}"
                 )
             yield RawHeadline(row[column] or "", file.stem.removesuffix("_headlines"), row.get(when) or "")
     except csv.Error as error:
-        raise ValueError(f"{file}, line {reader.line_num}: not readable as CSV ({error}); mend its quotes") from error
+        raise ValueError(f"{file}, line {reader.line_num}: not readable as {kind} ({error}); mend quotes") from error
 
 
 def read_lines(file: Path) -> Iterator[RawHeadline]:
@@ -84,16 +90,16 @@ def read_utf8(file: Path) -> str:
 
 
 def read_named(data: str) -> Iterable[RawHeadline]:
-    """What the argument `data` names: a folder of CSV files, a CSV file, a text file, or a `datasets` name."""
+    """What the argument `data` names: a folder of CSV files, a CSV or TSV file, a text file, or a `datasets` name."""
     path = Path(data).expanduser()
     if path.is_dir():
         return read_folder(path, f"data={data!r}")
     if path.is_file():
-        return read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path)
+        return read_csv(path) if path.suffix.lower() in TABLE_SUFFIXES else read_lines(path)
     if path.is_absolute() or path.suffix.lower() in TEXT_SUFFIXES or data.startswith((".", "~")) or not data.strip():
         raise FileNotFoundError(
-            f"data={data!r}: no such file or folder, seen from {Path.cwd()}; give a CSV file with a column {COLUMN!r}, "
-            "a text file with one headline a line, a folder of CSV files, a name on the hub, or 'synthetic'"
+            f"data={data!r}: no such file or folder, seen from {Path.cwd()}; give a CSV or TSV file with a column "
+            f"{COLUMN!r}, a text file with one headline a line, a folder of CSV files, a hub name, or 'synthetic'"
         )
     return read_hub(data)
 

@@ -240,6 +240,8 @@ def test_data_check(tmp_path, monkeypatch):
     (tmp_path / "own.csv").write_text("title\nWall Street falls\n")
     check = checks.check_data(str(tmp_path / "own.csv"), "study", False)
     assert not check.ok and "has no column 'Headlines'" in check.found
+    (tmp_path / "own.tsv").write_text("Time\tTitle\ntoday\tWall Street falls\n")
+    assert "its columns are 'Time', 'Title'" in checks.check_data(str(tmp_path / "own.tsv"), "study", False).found
 
 
 def test_model_check(tmp_path, monkeypatch):
