@@ -156,6 +156,21 @@ def _answer_within(seconds: float, ask) -> None:
         raise outcome[0]
 
 
+def kaggle_cache() -> Path:
+    """The folder in which kagglehub keeps what it downloads."""
+    return Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
+
+
+def kaggle_cached() -> Path | None:
+    """The newest version of the Kaggle data set that kagglehub's cache has as a whole; None where it has none.
+
+    kagglehub marks a version that is whole with a file `<version>.complete`.
+    """
+    home = kaggle_cache() / "datasets" / KAGGLE
+    versions = [home / "versions" / marker.stem for marker in home.glob("*.complete") if marker.stem.isdigit()]
+    return max((v for v in versions if v.is_dir()), key=lambda v: int(v.name), default=None)
+
+
 def kaggle_folder(seconds: float = 10.0) -> Path:
     """The folder of the Kaggle data set, downloaded with kagglehub where its cache does not have it yet.
 
@@ -163,10 +178,10 @@ def kaggle_folder(seconds: float = 10.0) -> Path:
     obeys no timeout), or after six times that without a further byte. It writes into a temporary folder, which is
     moved into the cache when complete, so nothing half-written stays. Raises OSError with the reason.
     """
-    cache = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
-    home = cache / "datasets" / KAGGLE
-    if (folder := _newest_complete(home)) is not None:
+    if (folder := kaggle_cached()) is not None:
         return folder
+    cache = kaggle_cache()
+    home = cache / "datasets" / KAGGLE
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".invlib-", dir=cache, ignore_cleanup_errors=True) as staging:
         folder = Path(_download(Path(staging), seconds))
@@ -179,12 +194,6 @@ def kaggle_folder(seconds: float = 10.0) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(item, target)
         return home / folder.relative_to(staged)
-
-
-def _newest_complete(home: Path) -> Path | None:
-    """The newest version in kagglehub's cache that its marker `<version>.complete` says is whole."""
-    versions = [home / "versions" / marker.stem for marker in home.glob("*.complete") if marker.stem.isdigit()]
-    return max((v for v in versions if v.is_dir()), key=lambda v: int(v.name), default=None)
 
 
 def _download(staging: Path, seconds: float) -> str:

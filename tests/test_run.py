@@ -2,13 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 
 import nbformat
 import pytest
 import torch
 import yaml
 
-from invlib import checks, paths, run, series
+from invlib import checks, paths, run, series, sources
 
 PARAMETERS = 'preset = "auto"\nrun = None\ndata = None\nencoder = None\nscorers = None\nrows = None\nseed = None'
 WRITE = "import os, pathlib\nfolder = pathlib.Path(os.environ['INVLIB_RUN'])\n"
@@ -223,7 +224,7 @@ def test_what_a_notebook_produced():
 def test_data_check(tmp_path, monkeypatch):
     """The four sources in order, and what each lacks."""
     monkeypatch.setattr(checks, "DATA", tmp_path)
-    monkeypatch.setattr(checks, "kaggle_cache", lambda: tmp_path / "kaggle")
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     monkeypatch.setattr(checks, "reachable", lambda _: False)
     monkeypatch.setenv("INVLIB_DATA", str(tmp_path / "none"))
     assert "is not a folder" in checks.check_data(None, "cpu", True).found
@@ -244,6 +245,33 @@ def test_data_check(tmp_path, monkeypatch):
     assert "its columns are 'Time', 'Title'" in checks.check_data(str(tmp_path / "own.tsv"), "study", False).found
 
 
+def test_a_download_that_kagglehub_holds_is_found_without_a_network(tmp_path, monkeypatch):
+    """By kagglehub's own places and marks; one that was broken off, or whose files are gone, is none."""
+    from kagglehub import cache, handle
+
+    monkeypatch.setattr(checks, "DATA", tmp_path)
+    monkeypatch.setattr(checks, "reachable", lambda _: False)
+    monkeypatch.delenv("INVLIB_DATA", raising=False)
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    held = handle.DatasetHandle(*sources.KAGGLE.split("/"), 5)
+    for path in (None, "cnbc_headlines.csv"):  # of a single file the rest is not there
+        cache.Cache().mark_as_complete(held, path)
+    assert not checks.check_data(None, "study", False).ok
+    folder = Path(cache.get_cached_path(held))
+    folder.mkdir(parents=True)
+    assert "holds no CSV file" in checks.check_data(None, "study", False).found
+    (folder / "cnbc_headlines.csv").write_text("Headlines,Time\nWall Street falls,today\n")
+    check = checks.check_data(None, "study", False)
+    assert check.ok and check.found == f"{sources.KAGGLE}, downloaded earlier by kagglehub: cnbc_headlines.csv"
+
+    monkeypatch.setenv("KAGGLEHUB_CACHE", "")  # set to nothing is not set, here as where the data is read
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "kaggle").rename(tmp_path / "kagglehub")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "kagglehub").rename(tmp_path / ".cache" / "kagglehub")
+    assert checks.check_data(None, "study", False).ok and sources.kaggle_cached().is_dir()
+
+
 def test_model_check(tmp_path, monkeypatch):
     """Embedded, a local folder, the hub; a hub that does not answer is told with the way out."""
     monkeypatch.setattr(checks, "reachable", lambda _: False)
@@ -253,6 +281,8 @@ def test_model_check(tmp_path, monkeypatch):
     (tmp_path / "config.json").touch()
     assert checks.check_model("encoder", str(tmp_path)).ok
     assert not checks.check_model("encoder", str(tmp_path / "none")).ok
+    for name in ("a/b/c", "my model", "owner/model!"):
+        assert "no model of the hub can have that name" in checks.check_model("encoder", name).found
     check = checks.check_model("bertscore", "nobody/has-this-model")
     assert not check.ok and "-p scorers minilm" in check.remedy
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
