@@ -118,6 +118,51 @@ def test_publish(repository, finished):
     assert (repository / "README.md").read_text() == readme  # nothing changes where nothing has changed
 
 
+def test_only_the_run_that_readme_shows_brings_notebooks_and_figures(repository, finished, capsys):
+    """Of another run results/<name>/ alone is written, and that is said; one that takes README over brings its own."""
+    record = finished / "settings.json"
+    record.write_text(record.read_text().replace('"study"', '"cpu"'))
+    assert publish.main(["mine"]) == 0
+    assert "stay those of that run" not in capsys.readouterr().out
+    record.write_text(record.read_text().replace('"cpu"', '"study"'))
+    (finished / "figures" / "a.png").write_bytes(b"study's")
+    assert publish.main(["mine"]) == 0
+    assert (paths.FIGURES / "a.png").read_bytes() == b"study's"
+
+    capsys.readouterr()
+    held = [repository / "README.md", paths.NOTEBOOKS / "00_a.ipynb", paths.FIGURES / "a.png"]
+    before = [path.read_bytes() for path in held]
+    executed = finished / "notebooks" / "00_a.ipynb"
+    executed.write_text(executed.read_text().replace("aa==", "bb=="))
+    (finished / "figures" / "a.png").write_bytes(b"another's")
+    paths.write_json(finished / "metrics.json", METRICS[:1])
+    assert publish.main(["mine", "--name", "small"]) == 0
+    said = capsys.readouterr().out
+    assert "results/small/metrics.json" in said and "figures/a.png" not in said
+    assert "README.md shows results/study, so notebooks/ and figures/ stay those of that run" in said
+    assert [path.read_bytes() for path in held] == before
+    assert "## small" in (paths.RESULTS / "README.md").read_text()
+
+
+def test_published_files_quote_a_hundred_different_headlines(finished):
+    """Over all of them: those of examples.csv under every model, then what the tables have room for."""
+    def frame(column, numbers):
+        rows = [(f"Headline {i}", model) for i in numbers for model in ("rnn", "att_pool")]
+        return pd.DataFrame(rows, columns=[column, "model"])
+
+    paths.write_csv(finished / "examples.csv", frame("input", range(90)))
+    paths.write_csv(finished / "tables" / "06_a.csv", frame("headline", range(85, 150)))
+    paths.write_csv(finished / "tables" / "06_b.csv", frame("text", range(200, 300)))
+    paths.write_csv(finished / "tables" / "06_c.csv", frame("headlines", range(150)))  # so a count of them is called
+    publish.publish("mine")
+    study = paths.RESULTS / "study"
+    names = {"examples.csv": "input", "tables/06_a.csv": "headline", "tables/06_b.csv": "text"}
+    tables = {name: pd.read_csv(study / name) for name in names}
+    assert [len(table) for table in tables.values()] == [180, 30, 0]
+    assert len({text for name, column in names.items() for text in tables[name][column]}) == publish.QUOTED
+    assert (study / "tables" / "06_c.csv").read_bytes() == (finished / "tables" / "06_c.csv").read_bytes()
+
+
 def test_publishing_keeps_mended_prose(finished):
     """The notebook's own text wins; only outputs come from the run."""
     path = paths.NOTEBOOKS / "00_a.ipynb"
