@@ -232,6 +232,27 @@ def test_deck_table(finished):
     assert "BERTScore, here (minilm; its shuffled control)" in table.columns and table.shape[1] <= 6
 
 
+def test_an_accuracy_that_is_not_teacher_forced_is_marked(finished):
+    """encoder_only reads all positions in one step: wherever its accuracy stands beside teacher-forced ones."""
+    metric = {"accuracy": 0.185, "ci95": {"accuracy": [0.181, 0.188]}}
+    one_step = row("encoder_only", 1568, **metric, top_k={"10": 0.5}, controls={"shuffled_vector": metric})
+    paths.write_json(finished / "metrics.json", [*METRICS, one_step])
+    metrics = report.load_metrics(finished)
+    deck = report.deck_table(metrics).set_index("model")
+    assert list(deck.loc["encoder_only"][["accuracy, deck", "accuracy, here"]]) == ["0.357 §", "0.185 §"]
+    tables = report.full_tables(metrics)
+    text = tables["The text"].set_index("model").loc["encoder_only"]
+    assert text["teacher-forced accuracy"] == "0.185 [0.181, 0.188] §" and text["top 10"] == "0.500"
+    assert "0.185 [0.181, 0.188] §" in tables["Its controls"].to_string()
+    for table in (deck, *tables.values()):
+        rows = table.reset_index().astype(str).agg(" ".join, axis=1)
+        assert all("encoder_only" in line for line in rows if "§" in line)
+    assert "§" not in report.results_table(metrics).to_string() + report.legend(metrics)
+    note = "§ not teacher-forced: all positions in one step"
+    assert note in report.section("deck", finished) and note not in report.section("results", finished)
+    assert "0.357 §" in report.closing_table(finished) and note in report.closing_table(finished)
+
+
 def test_full_tables(finished):
     """Every search and the controls with their intervals."""
     tables = report.full_tables(report.load_metrics(finished))
