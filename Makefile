@@ -41,7 +41,7 @@ train: env  ## one row by itself: ROW=att_pool_768 PRESET=study RUN=study
 	$(PY) -m invlib.training --row "$(ROW)" $(if $(PRESET),--preset "$(PRESET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 lab: env  ## JupyterLab on the notebooks, on the loopback address with its token
-	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks $(ARGS)
+	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 publish: env  ## a run's notebooks, results and figures into the repository: RUN=last NAME=study
 	@if [ -z "$(RUN)" ]; then echo "name the run: make publish RUN=last (a name under runs/, or a folder)" >&2; exit 2; fi

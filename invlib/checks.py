@@ -15,7 +15,7 @@ from invlib.network import SECONDS, hub, reachable
 from invlib.paths import DATA, ROOT
 from invlib.scorers import scorer_names
 from invlib.settings import device
-from invlib.sources import KAGGLE, read_csv
+from invlib.sources import KAGGLE, TABLE_SUFFIXES, TEXT_SUFFIXES, kaggle_cached, read_csv
 
 CSV_FILES = ("cnbc_headlines.csv", "guardian_headlines.csv", "reuters_headlines.csv")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -66,8 +66,8 @@ def check_data(data: str | None, preset: str, allow_synthetic: bool) -> Check:
         return _folder(Path(folder), f"INVLIB_DATA={folder}")
     if any((DATA / "raw").glob("*.csv")):
         return _folder(DATA / "raw", "data/raw")
-    if any((kaggle_cache() / KAGGLE).glob("*.complete")):
-        return Check("data", True, f"{KAGGLE}, downloaded earlier by kagglehub")
+    if (downloaded := kaggle_cached()) is not None:
+        return _folder(downloaded, f"{KAGGLE}, downloaded earlier by kagglehub")
     if reachable("https://www.kaggle.com"):
         return Check("data", True, f"{KAGGLE}, will be downloaded (a few MB)")
     remedy = (
@@ -88,8 +88,8 @@ def _named_data(data: str) -> Check:
     if path.is_dir():
         return _folder(path, data)
     if path.is_file():
-        return _readable([path] if path.suffix.lower() == ".csv" else [], data)
-    if path.is_absolute() or path.suffix in (".csv", ".txt", ".tsv") or data.startswith("."):
+        return _readable([path] if path.suffix.lower() in TABLE_SUFFIXES else [], data)
+    if path.is_absolute() or path.suffix.lower() in TEXT_SUFFIXES or data.startswith("."):
         return Check("data", False, f"no file or folder {data}", f"give one that exists, seen from {Path.cwd()}")
     if reachable(hub()):
         return Check("data", True, f"{data}, taken from the hub (not looked up yet)")
@@ -112,7 +112,7 @@ def _folder(folder: Path, label: str) -> Check:
 
 
 def _readable(files: list[Path], found: str) -> Check:
-    """Whether CSV files have the column and the encoding that reading them asks for; their first rows are read."""
+    """Whether CSV or TSV files have the column and the encoding that reading asks for; their first rows are read."""
     try:
         for file in files:
             next(iter(read_csv(file)), None)
@@ -134,8 +134,9 @@ def check_model(role: str, name: str) -> Check:
         return Check(role, False, f"{name} has no config.json", "name the folder that save_pretrained wrote")
     if cached(name):
         return Check(role, True, f"{name}, in the hub's cache")
-    if path.is_absolute() or name.count("/") > 1:
-        return Check(role, False, f"no folder {name}", "give such a folder, a hub name (owner/model), or minilm")
+    if path.is_absolute() or not hub_name(name):
+        text = f"no folder {name}, and no model of the hub can have that name"
+        return Check(role, False, text, "give such a folder, a hub name (owner/model), or minilm")
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
         return Check(
             role,
@@ -154,15 +155,25 @@ def check_model(role: str, name: str) -> Check:
     )
 
 
+def hub_name(name: str) -> bool:
+    """Whether a repository of the hub can have that name: `model` or `owner/model`, no space, no odd sign."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
 def cached(name: str) -> bool:
     """Whether configuration and weights of a hub model lie in the local cache."""
     from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
 
-    try:
-        held = [isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", *WEIGHTS)]
-    except HFValidationError:  # not a name that a hub repository can have
+    if not hub_name(name):
         return False
+    held = [isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", *WEIGHTS)]
     return held[0] and any(held[1:])
 
 
@@ -209,11 +220,6 @@ def idle_card() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip().splitlines()[0] if answer.returncode == 0 and answer.stdout.strip() else None
-
-
-def kaggle_cache() -> Path:
-    """The folder in which kagglehub keeps data sets."""
-    return Path(os.environ.get("KAGGLEHUB_CACHE", "~/.cache/kagglehub")).expanduser() / "datasets"
 
 
 def _short(path: Path) -> str:

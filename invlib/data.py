@@ -103,10 +103,11 @@ def load_headlines(
     """Find, clean, deduplicate and split headlines 90 / 5 / 5.
 
     data: None = the folder named by INVLIB_DATA, else data/raw, else a download with kagglehub, else the synthetic
-    sample (a warning; an error without `allow_synthetic`); or "synthetic", a CSV file, a text file (one a line), a
-    folder of CSV files, a `datasets` name. limit: at most so many headlines; each split is then a part of the split
-    without a limit, so that nothing moves from one side to another. The splits are a function of (cleaned texts, seed).
-    The deck's ten headlines are always in the test split: those that the source lacks are added, as source "deck".
+    sample (a warning; an error without `allow_synthetic`); or "synthetic", a CSV or TSV file, a text file (one a
+    line), a folder of CSV files, a `datasets` name. limit: at most so many headlines; each split is then a part of the
+    split without a limit, so that nothing moves from one side to another. The splits are a function of (cleaned texts,
+    seed). The deck's ten headlines are always in the test split: those that the source lacks are added, as source
+    "deck".
 
     Raises FileNotFoundError for what is missing and ValueError for what cannot be used.
     """

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -128,21 +129,34 @@ def hub_folder(name: str) -> str:
         if not (Path(name) / "config.json").exists():
             raise FileNotFoundError(f"the folder {name!r} holds no config.json; give the folder of a saved encoder")
         return name
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import errors, snapshot_download
 
+    choices = "use encoder='minilm' (embedded), a local folder, or a hub name (owner/model)"
     try:
         return snapshot_download(name, local_files_only=True)
-    except (LocalEntryNotFoundError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
+        if isinstance(error, errors.HFValidationError):
+            text = f"encoder {name!r}: not a folder, and no name that a model of the hub can have"
+            raise FileNotFoundError(f"{text}; {choices}") from error
         if not hub_answers():
             raise FileNotFoundError(
                 f"encoder {name!r}: not a folder, not in the local cache, and the model hub can't be reached; "
                 "use encoder='minilm' (embedded), a local folder, or connect to the network"
             ) from error
-    folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"])
-    if not list(Path(folder).glob("*.safetensors")):  # an older model; transformers reads it without unpickling code
-        folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "pytorch_model.bin"])
-    return folder
+    try:
+        folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"])
+        if not list(Path(folder).glob("*.safetensors")):  # an older model; no code of its pickle is run
+            folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "pytorch_model.bin"])
+        return folder
+    except errors.GatedRepoError as error:
+        text = f"encoder {name!r}: the model hub gives it only to those who asked for it on its page"
+        raise FileNotFoundError(f"{text}; ask there and log in with `hf auth login`, or {choices}") from error
+    except errors.RepositoryNotFoundError as error:
+        text = f"encoder {name!r}: not a folder, and the model hub has no such model, or none that you may read"
+        raise FileNotFoundError(f"{text}; look at its spelling, or {choices}") from error
+    except Exception as error:  # the hub's clients raise a dozen unrelated kinds
+        reason = f"{type(error).__name__}: {textwrap.shorten(str(error), 120)}"
+        raise OSError(f"encoder {name!r} could not be downloaded ({reason}); try again, or {choices}") from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Publishing: `python -m invlib.publish RUN` copies a run's outputs, small results and figures into the repository."""
+"""Publishing: `python -m invlib.publish RUN` copies a run's small results, outputs and figures into the repository."""
 
 import argparse
+import io
 import os
 import re
 import shutil
@@ -12,19 +13,24 @@ import nbformat
 import pandas as pd
 
 from invlib import paths, report
+from invlib.duplicates import letters_key
 from invlib.run import is_complete
 
-QUOTED = 100  # headlines that a published file may quote: they belong to their publishers
+QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
+HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
 CELL_METADATA = ("papermill", "execution", "execution_count", "widgets")
 NOTEBOOK_METADATA = ("papermill", "widgets", "invlib")
 WIDGET = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 
 
 def publish(run: str | Path, name: str | None = None) -> list[Path]:
-    """Copy a run into notebooks/, results/<name>/ and figures/, and make the tables of the READMEs anew.
+    """Copy a run into results/<name>/, notebooks/ and figures/, and make the tables of the READMEs anew.
 
     run: a name under runs/ or a folder; name: that of the folder in results/, by default the run's preset.
-    A run of some notebooks or rows alone publishes those. Returns the files written.
+    Notebooks and figures stand beside README.md's numbers, so only the run that README.md shows brings its own; of
+    another one results/<name>/ alone is written. A run of some notebooks or rows alone publishes those. The files in
+    results/<name>/ quote QUOTED different headlines at most, those of examples.csv first; further rows are left out.
+    Returns the files written.
     Raises FileNotFoundError for a run that is not there or holds no result, ValueError for an unfinished or failed
     notebook, or one whose code has changed since; then nothing is written.
     """
@@ -47,19 +53,37 @@ def publish(run: str | Path, name: str | None = None) -> list[Path]:
     sources = {paths.NOTEBOOKS / path.name: path for path in executed}
     texts = {source: nbformat.writes(with_outputs(source, path)) for source, path in sources.items()}
     target = paths.RESULTS / name
-    small = [folder / "metrics.json", folder / "settings.json"]
+    figures = sorted((folder / "figures").glob("*.png"))
+    if report.published(name if (folder / "metrics.json").is_file() else None) not in (None, target):
+        texts, figures = {}, []
+    small = [folder / "metrics.json", folder / "settings.json", folder / "examples.csv"]
     small += [path for part in ("curves", "tables") for path in sorted((folder / part).rglob("*.csv"))]
+    quoted: set[str] = set()
     for file in small:
         if file.is_file():
-            texts[target / file.relative_to(folder)] = without_paths(file.read_text(encoding="utf-8"), folder)
-    if (folder / "examples.csv").is_file():
-        examples = pd.read_csv(folder / "examples.csv", keep_default_na=False, dtype=str).head(QUOTED)
-        texts[target / "examples.csv"] = without_paths(examples.to_csv(index=False), folder)
+            text = file.read_text(encoding="utf-8")
+            text = quotable(text, quoted) if file.suffix == ".csv" else text
+            texts[target / file.relative_to(folder)] = without_paths(text, folder)
     written = [paths.write_text(path, text) for path, text in texts.items()]
-    for figure in sorted((folder / "figures").glob("*.png")):
+    for figure in figures:
         paths.FIGURES.mkdir(exist_ok=True)
         written.append(Path(shutil.copyfile(figure, paths.FIGURES / figure.name)))
     return written + rebuild()
+
+
+def quotable(text: str, quoted: set[str]) -> str:
+    """The text of a CSV file without the rows of headlines that would be more than QUOTED different ones.
+
+    quoted: the headlines that other files quote, as `letters_key` gives them; those of this file are added.
+    """
+    frame = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
+    kept = frame
+    for column in [name for name in frame if name in HEADLINES]:
+        keys = kept[column].map(letters_key)
+        new = [key for key in dict.fromkeys(keys) if key not in quoted]
+        quoted.update(new[: QUOTED - len(quoted)])
+        kept = kept[keys.isin(quoted)]
+    return text if len(kept) == len(frame) else kept.to_csv(index=False)
 
 
 def rebuild() -> list[Path]:
@@ -149,6 +173,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     for path in written:
         print(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
+    shown = report.published()
+    if args.run and shown and not any(path.is_relative_to(shown) for path in written):
+        print(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
     return 0
 
 

@@ -22,11 +22,13 @@ ORDER = ("study", "gpu", "deck", "cpu")  # which published run README.md shows: 
 ROWS = ("rnn", "encoder_only", "cls_decoder", "att_pool")  # the order of the main table; others follow by name
 PROVENANCE = ("preset", "seed", "data_source", "data_hash", "encoder", "scorers", "device")
 CONTROLLED = ("accuracy", "generated_accuracy", "exact_match", "bertscore_f1", "paraphrase_similarity")
-TIME_MARK, CONTROL_MARK = "†", "‡"
+TIME_MARK, CONTROL_MARK, ONE_STEP_MARK = "†", "‡", "§"
 MARKS = {
     TIME_MARK: "stopped by its time limit before its plateau",
     CONTROL_MARK: "its 95 % interval is not clear of its shuffled control's: the row does not count",
+    ONE_STEP_MARK: "not teacher-forced: all positions in one step",
 }
+ONE_STEP_NOTE = f"{ONE_STEP_MARK} {MARKS[ONE_STEP_MARK]}"
 
 
 def load_metrics(folder: str | Path) -> pd.DataFrame:
@@ -48,10 +50,13 @@ def load_metrics(folder: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(keys), dtype=object)
 
 
-def published() -> Path | None:
-    """The published run that README.md shows, or None where nothing is published yet."""
-    found = {path.parent.name: path.parent for path in sorted(paths.RESULTS.glob("*/metrics.json"))}
-    return next((found[name] for name in (*ORDER, *found) if name in found), None)
+def published(more: str | None = None) -> Path | None:
+    """The published run that README.md shows, or None where nothing is published yet.
+
+    more: the name of one that is taken as published too, before it is.
+    """
+    names = {path.parent.name for path in paths.RESULTS.glob("*/metrics.json")} | ({more} if more else set())
+    return next((paths.RESULTS / name for name in (*ORDER, *sorted(names)) if name in names), None)
 
 
 def results_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +78,7 @@ def results_table(metrics: pd.DataFrame) -> pd.DataFrame:
 def deck_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """The deck's figures beside this run's at the same row and D, as strings; what one of them lacks is a dash.
 
-    Only the teacher-forced accuracies are of one kind; the BERTScores come from different scorers, a column each.
+    The accuracies are teacher-forced but for those marked; the BERTScores come from different scorers, a column each.
     """
     here = {(row["model"], row["embedding_dim"]): row for row in main_rows(metrics) if not row.get("variant")}
     scorers = {str(row.get("bertscore_model")) for row in here.values() if row.get("bertscore_f1") is not None}
@@ -83,8 +88,8 @@ def deck_table(metrics: pd.DataFrame) -> pd.DataFrame:
         {
             "model": key[0],
             "D": f"{key[1]}",
-            "accuracy, deck": number(deck.get(key, {}).get("accuracy")),
-            "accuracy, here": number(here.get(key, {}).get("accuracy")),
+            "accuracy, deck": marked(deck.get(key, {}), number(deck.get(key, {}).get("accuracy"))),
+            "accuracy, here": marked(here.get(key, {}), number(here.get(key, {}).get("accuracy"))),
             "BERTScore, deck (deberta)": number(deck.get(key, {}).get("bertscore_f1")),
             ours: beside_control(here.get(key, {}), "bertscore_f1"),
         }
@@ -103,7 +108,7 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
         text.append(
             name
             | {
-                "teacher-forced accuracy": with_interval(row, "accuracy"),
+                "teacher-forced accuracy": marked(row, with_interval(row, "accuracy")),
                 "top 10": number(top_k.get("10", top_k.get(10))),
                 "generated accuracy": with_interval(row, "generated_accuracy"),
                 "exact match": with_interval(row, "exact_match"),
@@ -115,7 +120,7 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
         controls.append(
             name
             | {
-                f"{key}, {metric.replace('_', ' ')}": with_interval(control(row, key), metric)
+                f"{key}, {metric.replace('_', ' ')}": marked(row, with_interval(control(row, key), metric), metric)
                 for key in ("no_vector", "shuffled_vector")
                 for metric in CONTROLLED
                 if any(metric in control(other, key) for other in rows)
@@ -198,6 +203,12 @@ def number(value, digits: int = 3) -> str:
     return NONE if value is None or pd.isna(value) else f"{value:.{digits}f}"
 
 
+def marked(row: dict, text: str, metric: str = "accuracy") -> str:
+    """A value as text, with a mark where it is the accuracy of a model that is given no prefix, true or not."""
+    one_step = metric == "accuracy" and "encoder_only" in (row.get("model"), row.get("variant"))
+    return f"{text} {ONE_STEP_MARK}" if one_step and text != NONE else text
+
+
 def millions(value) -> str:
     """A count of parameters, in millions."""
     return NONE if value is None or pd.isna(value) else f"{value / 1e6:.1f} M"
@@ -257,7 +268,7 @@ def section(name: str, folder: str | Path) -> str:
     if name not in makers:
         raise ValueError(f"README.md asks for table {name!r}; tables are {', '.join([*makers, 'examples'])}")
     metrics = load_metrics(folder)
-    notes = legend(metrics) if name == "results" else ""
+    notes = legend(metrics) if name == "results" else ONE_STEP_NOTE
     return "\n\n".join(part for part in (markdown(makers[name](metrics)), notes, f"*{provenance(folder)}*") if part)
 
 
@@ -303,6 +314,7 @@ def closing_table(folder: str | Path) -> str:
         metrics = load_metrics(place)
         parts.append("\n".join(filter(None, (title, results_table(metrics).to_string(index=False), legend(metrics)))))
     deck = DECK.astype(object).where(DECK.notna(), NONE)
+    deck["accuracy"] = [marked(row, number(row["accuracy"])) for row in DECK.to_dict("records")]
     deck.columns = ["model", "D", "teacher-forced accuracy", "BERTScore (deberta)"]
-    parts.append(f"the deck (BERT base)\n{deck.to_string(index=False)}")
+    parts.append(f"the deck (BERT base)\n{deck.to_string(index=False)}\n{ONE_STEP_NOTE}")
     return "\n\n".join(parts)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -134,10 +135,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line, parsed."""
     parser = argparse.ArgumentParser(prog="python -m invlib.run", description=__doc__)
     parser.add_argument("--preset", help="a preset of notebooks/presets.yaml; without it the one that fits the machine")
-    parser.add_argument("--run", help="name under runs/, or a folder; without it the time and the preset")
+    parser.add_argument("--run", help="name under runs/, or a folder; without it a new one, by time and preset")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--only", nargs="+", default=[], metavar="NN", help="these notebooks alone")
-    which.add_argument("--from", dest="start", metavar="NN", help="this notebook and those after it")
+    which.add_argument("--only", nargs="+", default=[], metavar="NN", help="these notebooks alone, in runs/last")
+    which.add_argument("--from", dest="start", metavar="NN", help="this notebook and those after it, in runs/last")
     parser.add_argument("--resume", action="store_true", help="go on with a run that stopped: the newest, or --run")
     parser.add_argument(
         "-p",
@@ -167,26 +168,49 @@ def choose_folder(args: argparse.Namespace, preset: str) -> Path:
     return paths.RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}_{preset}"
 
 
+def check_part(folder: Path, made: dict, settings, asked: Iterable[str]) -> None:
+    """Raise ValueError where a part of the series would go into a run that was made otherwise.
+
+    made: the run's settings.json; settings: those of the part; asked: which of them the command line named.
+    """
+    now = json.loads(json.dumps(dataclasses.asdict(settings)))  # as settings.json holds it: lists, no tuples
+    if others := [name for name in asked if now[name] != made.get(name)]:
+        old, new = (", ".join(f"{name} {values.get(name)}" for name in others) for values in (made, now))
+        raise ValueError(
+            f"{folder} was made with {old}, not {new}: a part of the series would make it a mixture of two runs; "
+            "give another --run"
+        )
+
+
 def prepare(args: argparse.Namespace):
     """(series, those to run, folder, settings, parameters) of a command line; ValueError or FileNotFoundError else."""
     from invlib.settings import auto_preset, load_preset
 
-    parameters = given(args.pairs)
+    asked = given(args.pairs)
     notebooks = notebooks_of(paths.NOTEBOOKS)
     chosen = pick(notebooks, args.only, args.start)
     preset = args.preset if args.preset not in (None, "auto") else None
     folder = choose_folder(args, preset or auto_preset())
-    if (folder / "settings.json").is_file():
-        made = paths.read_json(folder / "settings.json")
+    made = paths.read_json(folder / "settings.json") if (folder / "settings.json").is_file() else None
+    recorded, part = {}, bool(args.only or args.start)
+    if made:
         if preset and made["preset"] != preset:
             raise ValueError(f"{folder} was made with preset {made['preset']}, not {preset}; give another --run")
         preset = made["preset"]
-        if args.resume or args.only or args.start:  # the rest of a run is made as its beginning was
-            parameters = {k: v for k, v in made.get("parameters", {}).items() if k in OVERRIDES} | parameters
-    settings = load_preset(preset, **parameters)
-    parameters = {"preset": settings.preset, **parameters}
+        if args.resume or part:  # the rest of a run is made as its beginning was
+            recorded = {k: v for k, v in made.get("parameters", {}).items() if k in OVERRIDES}
+    settings = load_preset(preset, **recorded | asked)
+    if made and part:
+        check_part(folder, made, settings, asked)
+        asked = {}  # they say what the run has anyway: its executed notebooks stay valid
+    parameters = {"preset": settings.preset, **recorded, **asked}
     check_parameters(chosen, parameters)
     return notebooks, chosen, folder, settings, parameters
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun: 1 notebook, 2 notebooks."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -208,8 +232,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"invlib.run: missing: {', '.join(missing)}; nothing was started", file=sys.stderr)
             return 2
         minutes = [plan.get("minutes", {}).get(path.name[:2]) for path in chosen]
-        known = "a time not measured yet" if None in minutes else f"about {sum(minutes):.0f} minutes"
-        print(f"{len(chosen)} notebooks, {known}; progress is in {folder / 'log.txt'}\n", flush=True)
+        known = "a time not measured yet" if None in minutes else f"about {counted(round(sum(minutes)), 'minute')}"
+        print(f"{counted(len(chosen), 'notebook')}, {known}; progress is in {folder / 'log.txt'}\n", flush=True)
 
         name = folder.name if folder.parent == paths.RUNS.resolve() else folder
         again = f"Go on with: make run RUN={name} ARGS=--resume (or python -m invlib.run --resume --run {name})"

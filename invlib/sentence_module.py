@@ -7,7 +7,11 @@ from torch import Tensor
 
 
 class InvertiblePooling(Module):
-    """Tokenizes, reads the frozen encoder and pools: features -> sentence_embedding (B, D)."""
+    """Tokenizes, reads the frozen encoder and pools: features -> sentence_embedding (B, D).
+
+    A text that the model's own `encode` refuses (empty, or more than `max_length` word pieces) is refused here too,
+    with ValueError: cut off, its vector would be that of another text, and nobody would be told.
+    """
 
     config_keys = ["max_length"]
 
@@ -17,6 +21,10 @@ class InvertiblePooling(Module):
         self.max_length = model.config.max_length
 
     def tokenize(self, texts: list[str], **_) -> dict[str, Tensor]:
+        try:
+            self.model.encoder.check_texts(texts, self.max_length)
+        except ValueError as error:  # sentence-transformers sorts by length: the number is that in the batch
+            raise ValueError(f"in a batch of {len(texts)}, the longest first: {error}") from error
         return self.model.encoder.tokenize(texts, self.max_length)
 
     preprocess = tokenize
@@ -41,4 +49,5 @@ class InvertiblePooling(Module):
 
 
 def as_sentence_transformer(model) -> SentenceTransformer:
+    """The encoding half of an InvertibleSentenceModel; its `encode` gives the same vectors and the same errors."""
     return SentenceTransformer(modules=[InvertiblePooling(model.eval())], device=str(model.device))

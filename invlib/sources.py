@@ -17,7 +17,8 @@ from typing import NamedTuple
 KAGGLE = "notlucasp/financial-news-headlines"
 COLUMN = "Headlines"
 HUB_COLUMNS = ("headlines", "headline", "text", "sentence", "title")  # of a `datasets` name, the first that it has
-TEXT_SUFFIXES = (".csv", ".txt", ".tsv")
+TABLE_SUFFIXES = (".csv", ".tsv")
+TEXT_SUFFIXES = (*TABLE_SUFFIXES, ".txt")
 
 
 class RawHeadline(NamedTuple):
@@ -44,8 +45,13 @@ def read_folder(folder: Path, label: str) -> list[RawHeadline]:
 
 
 def read_csv(file: Path) -> Iterator[RawHeadline]:
-    """The rows of a CSV file: columns `Headlines` and, where there is one, `Time`, by name and in any order."""
-    reader = csv.DictReader(io.StringIO(read_utf8(file), newline=""), strict=True)
+    """The rows of a CSV file, or of a TSV file, whose columns are parted by tabs instead of commas.
+
+    Columns: `Headlines` and, where there is one, `Time`, by name and in any order.
+    """
+    tabs = file.suffix.lower() == ".tsv"
+    delimiter, sign, kind = ("\t", "tab", "TSV") if tabs else (",", "comma", "CSV")
+    reader = csv.DictReader(io.StringIO(read_utf8(file), newline=""), delimiter=delimiter, strict=True)
     try:
         names = {name.strip().casefold(): name for name in reader.fieldnames or ()}
         column, when = names.get(COLUMN.casefold()), names.get("time")
@@ -58,11 +64,11 @@ def read_csv(file: Path) -> Iterator[RawHeadline]:
             if None in row:  # more fields than columns: a comma without quotes would cut the headline short
                 raise ValueError(
                     f"{file}, line {reader.line_num}: more fields than the {len(reader.fieldnames)} columns; "
-                    "put double quotes around a headline that has a comma"
+                    f"put double quotes around a headline that has a {sign}"
                 )
             yield RawHeadline(row[column] or "", file.stem.removesuffix("_headlines"), row.get(when) or "")
     except csv.Error as error:
-        raise ValueError(f"{file}, line {reader.line_num}: not readable as CSV ({error}); mend its quotes") from error
+        raise ValueError(f"{file}, line {reader.line_num}: not readable as {kind} ({error}); mend quotes") from error
 
 
 def read_lines(file: Path) -> Iterator[RawHeadline]:
@@ -84,16 +90,16 @@ def read_utf8(file: Path) -> str:
 
 
 def read_named(data: str) -> Iterable[RawHeadline]:
-    """What the argument `data` names: a folder of CSV files, a CSV file, a text file, or a `datasets` name."""
+    """What the argument `data` names: a folder of CSV files, a CSV or TSV file, a text file, or a `datasets` name."""
     path = Path(data).expanduser()
     if path.is_dir():
         return read_folder(path, f"data={data!r}")
     if path.is_file():
-        return read_csv(path) if path.suffix.lower() == ".csv" else read_lines(path)
+        return read_csv(path) if path.suffix.lower() in TABLE_SUFFIXES else read_lines(path)
     if path.is_absolute() or path.suffix.lower() in TEXT_SUFFIXES or data.startswith((".", "~")) or not data.strip():
         raise FileNotFoundError(
-            f"data={data!r}: no such file or folder, seen from {Path.cwd()}; give a CSV file with a column {COLUMN!r}, "
-            "a text file with one headline a line, a folder of CSV files, a name on the hub, or 'synthetic'"
+            f"data={data!r}: no such file or folder, seen from {Path.cwd()}; give a CSV or TSV file with a column "
+            f"{COLUMN!r}, a text file with one headline a line, a folder of CSV files, a hub name, or 'synthetic'"
         )
     return read_hub(data)
 
@@ -150,6 +156,21 @@ def _answer_within(seconds: float, ask) -> None:
         raise outcome[0]
 
 
+def kaggle_cache() -> Path:
+    """The folder in which kagglehub keeps what it downloads."""
+    return Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
+
+
+def kaggle_cached() -> Path | None:
+    """The newest version of the Kaggle data set that kagglehub's cache has as a whole; None where it has none.
+
+    kagglehub marks a version that is whole with a file `<version>.complete`.
+    """
+    home = kaggle_cache() / "datasets" / KAGGLE
+    versions = [home / "versions" / marker.stem for marker in home.glob("*.complete") if marker.stem.isdigit()]
+    return max((v for v in versions if v.is_dir()), key=lambda v: int(v.name), default=None)
+
+
 def kaggle_folder(seconds: float = 10.0) -> Path:
     """The folder of the Kaggle data set, downloaded with kagglehub where its cache does not have it yet.
 
@@ -157,10 +178,10 @@ def kaggle_folder(seconds: float = 10.0) -> Path:
     obeys no timeout), or after six times that without a further byte. It writes into a temporary folder, which is
     moved into the cache when complete, so nothing half-written stays. Raises OSError with the reason.
     """
-    cache = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
-    home = cache / "datasets" / KAGGLE
-    if (folder := _newest_complete(home)) is not None:
+    if (folder := kaggle_cached()) is not None:
         return folder
+    cache = kaggle_cache()
+    home = cache / "datasets" / KAGGLE
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".invlib-", dir=cache, ignore_cleanup_errors=True) as staging:
         folder = Path(_download(Path(staging), seconds))
@@ -173,12 +194,6 @@ def kaggle_folder(seconds: float = 10.0) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(item, target)
         return home / folder.relative_to(staged)
-
-
-def _newest_complete(home: Path) -> Path | None:
-    """The newest version in kagglehub's cache that its marker `<version>.complete` says is whole."""
-    versions = [home / "versions" / marker.stem for marker in home.glob("*.complete") if marker.stem.isdigit()]
-    return max((v for v in versions if v.is_dir()), key=lambda v: int(v.name), default=None)
 
 
 def _download(staging: Path, seconds: float) -> str:

@@ -138,6 +138,21 @@ def test_own_files(tmp_path):
     assert set(lines) <= set(texts_of(load_headlines(str(tmp_path / "mine.csv"))))
 
 
+def test_own_tsv(tmp_path):
+    """Parted by tabs: commas and a second column are no part of a headline, and no file is read as plain lines."""
+    rows = "".join(f"Jul 18 2020\t{line}, again\n" for line in sentences(30))
+    (tmp_path / "own.TSV").write_text(f"Time\tHeadlines\n{rows}")
+    corpus = load_headlines(tmp_path / "own.TSV")
+    found = {row["text"]: row["date"] for name in SPLITS for row in corpus.splits[name]}
+    assert all(found[f"{line}, again"] == "2020-07-18" for line in sentences(30)) and corpus.counts["read"] == 30 + 10
+    (tmp_path / "own.tsv").write_text("Title\nOil up\n")
+    with pytest.raises(ValueError, match="own.tsv has no column 'Headlines'; its columns are 'Title'"):
+        load_headlines(tmp_path / "own.tsv")
+    (tmp_path / "own.tsv").write_text("Headlines\nOil\tup\n")
+    with pytest.raises(ValueError, match="own.tsv, line 2: more fields than the 1 columns.*that has a tab"):
+        load_headlines(tmp_path / "own.tsv")
+
+
 def test_hub_name_without_an_answer(monkeypatch):
     huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)

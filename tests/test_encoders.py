@@ -97,6 +97,37 @@ def test_an_unknown_encoder_without_network_is_an_error_within_seconds(monkeypat
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("RepositoryNotFoundError", "'owner/minlm': not a folder, and the model hub has no such model.*spelling"),
+        ("GatedRepoError", "'owner/minlm'.*only to those who asked.*hf auth login"),
+        ("HfHubHTTPError", "'owner/minlm' could not be downloaded .HfHubHTTPError: 404.*; try again"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_in_the_projects_words(monkeypatch, kind, said):
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    def refuse(name, local_files_only=False, **_):
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("not in the cache")
+        answer = SimpleNamespace(headers={}, request=None)
+        raise getattr(errors, kind)("404 Client Error", response=answer)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    monkeypatch.setattr(encoders, "hub_answers", lambda: True)
+    with pytest.raises(OSError, match=said + ".*minilm"):
+        load_encoder("owner/minlm")
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "my model", "owner/model!"])
+def test_a_name_that_no_hub_model_can_have(monkeypatch, name):
+    monkeypatch.setattr(encoders, "hub_answers", lambda: True)
+    with pytest.raises(FileNotFoundError, match=f"{name}.*no name that a model of the hub can have.*minilm"):
+        load_encoder(name)
+
+
 def test_a_hub_that_refuses_or_never_answers_is_left_within_seconds(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     for place in ("http://127.0.0.1:9", "http://no-such-host.invalid"):

@@ -211,6 +211,16 @@ def test_the_encoding_half_is_a_sentence_transformer(real, tiny_model, float32):
         np.testing.assert_allclose(other.encode(SAID), model.encode(SAID), atol=2e-5)
 
 
+def test_the_encoding_half_refuses_what_encode_refuses(tiny_model):
+    """A text that is too long is not cut off in silence."""
+    model = tiny_model()
+    for encode in (model.encode, model.to_sentence_transformer().encode):
+        with pytest.raises(ValueError, match=f"word pieces.*at most {model.config.max_length} fit.*'oil oil"):
+            encode([*SAID, "oil " * model.config.max_length])
+        with pytest.raises(ValueError, match="empty or no text"):
+            encode([*SAID, " "])
+
+
 # Shapes
 
 

@@ -99,6 +99,20 @@ def test_make_tells_what_it_lacks(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize("user, allowed", [(0, True), (1000, False)])
+def test_the_lab_starts_for_root_too(tmp_path, monkeypatch, user, allowed):
+    """JupyterLab wants root to say so; nobody else does, and nobody loses the loopback address or the token."""
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    answer = make("-n", "lab", f"PYTHON={sys.executable}")
+    assert answer.returncode == 0, answer.stderr
+    command = next(line for line in answer.stdout.splitlines() if "jupyterlab" in line)
+    assert ("--allow-root" in command.split()) == allowed
+    assert "--ServerApp.ip=127.0.0.1" in command and "token" not in command.lower()
+
+
 def test_continuous_integration_calls_make():
     """The workflow and .ci/run run the same commands."""
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())

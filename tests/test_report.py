@@ -118,6 +118,51 @@ def test_publish(repository, finished):
     assert (repository / "README.md").read_text() == readme  # nothing changes where nothing has changed
 
 
+def test_only_the_run_that_readme_shows_brings_notebooks_and_figures(repository, finished, capsys):
+    """Of another run results/<name>/ alone is written, and that is said; one that takes README over brings its own."""
+    record = finished / "settings.json"
+    record.write_text(record.read_text().replace('"study"', '"cpu"'))
+    assert publish.main(["mine"]) == 0
+    assert "stay those of that run" not in capsys.readouterr().out
+    record.write_text(record.read_text().replace('"cpu"', '"study"'))
+    (finished / "figures" / "a.png").write_bytes(b"study's")
+    assert publish.main(["mine"]) == 0
+    assert (paths.FIGURES / "a.png").read_bytes() == b"study's"
+
+    capsys.readouterr()
+    held = [repository / "README.md", paths.NOTEBOOKS / "00_a.ipynb", paths.FIGURES / "a.png"]
+    before = [path.read_bytes() for path in held]
+    executed = finished / "notebooks" / "00_a.ipynb"
+    executed.write_text(executed.read_text().replace("aa==", "bb=="))
+    (finished / "figures" / "a.png").write_bytes(b"another's")
+    paths.write_json(finished / "metrics.json", METRICS[:1])
+    assert publish.main(["mine", "--name", "small"]) == 0
+    said = capsys.readouterr().out
+    assert "results/small/metrics.json" in said and "figures/a.png" not in said
+    assert "README.md shows results/study, so notebooks/ and figures/ stay those of that run" in said
+    assert [path.read_bytes() for path in held] == before
+    assert "## small" in (paths.RESULTS / "README.md").read_text()
+
+
+def test_published_files_quote_a_hundred_different_headlines(finished):
+    """Over all of them: those of examples.csv under every model, then what the tables have room for."""
+    def frame(column, numbers):
+        rows = [(f"Headline {i}", model) for i in numbers for model in ("rnn", "att_pool")]
+        return pd.DataFrame(rows, columns=[column, "model"])
+
+    paths.write_csv(finished / "examples.csv", frame("input", range(90)))
+    paths.write_csv(finished / "tables" / "06_a.csv", frame("headline", range(85, 150)))
+    paths.write_csv(finished / "tables" / "06_b.csv", frame("text", range(200, 300)))
+    paths.write_csv(finished / "tables" / "06_c.csv", frame("headlines", range(150)))  # so a count of them is called
+    publish.publish("mine")
+    study = paths.RESULTS / "study"
+    names = {"examples.csv": "input", "tables/06_a.csv": "headline", "tables/06_b.csv": "text"}
+    tables = {name: pd.read_csv(study / name) for name in names}
+    assert [len(table) for table in tables.values()] == [180, 30, 0]
+    assert len({text for name, column in names.items() for text in tables[name][column]}) == publish.QUOTED
+    assert (study / "tables" / "06_c.csv").read_bytes() == (finished / "tables" / "06_c.csv").read_bytes()
+
+
 def test_publishing_keeps_mended_prose(finished):
     """The notebook's own text wins; only outputs come from the run."""
     path = paths.NOTEBOOKS / "00_a.ipynb"
@@ -185,6 +230,27 @@ def test_deck_table(finished):
     assert list(table.loc[("att_pool", "768")]) == ["0.502", "0.500", "0.650", "0.700 (0.310)"]
     assert list(table.loc[("att_pool", "2560")]) == ["0.552", "–", "0.675", "–"]
     assert "BERTScore, here (minilm; its shuffled control)" in table.columns and table.shape[1] <= 6
+
+
+def test_an_accuracy_that_is_not_teacher_forced_is_marked(finished):
+    """encoder_only reads all positions in one step: wherever its accuracy stands beside teacher-forced ones."""
+    metric = {"accuracy": 0.185, "ci95": {"accuracy": [0.181, 0.188]}}
+    one_step = row("encoder_only", 1568, **metric, top_k={"10": 0.5}, controls={"shuffled_vector": metric})
+    paths.write_json(finished / "metrics.json", [*METRICS, one_step])
+    metrics = report.load_metrics(finished)
+    deck = report.deck_table(metrics).set_index("model")
+    assert list(deck.loc["encoder_only"][["accuracy, deck", "accuracy, here"]]) == ["0.357 §", "0.185 §"]
+    tables = report.full_tables(metrics)
+    text = tables["The text"].set_index("model").loc["encoder_only"]
+    assert text["teacher-forced accuracy"] == "0.185 [0.181, 0.188] §" and text["top 10"] == "0.500"
+    assert "0.185 [0.181, 0.188] §" in tables["Its controls"].to_string()
+    for table in (deck, *tables.values()):
+        rows = table.reset_index().astype(str).agg(" ".join, axis=1)
+        assert all("encoder_only" in line for line in rows if "§" in line)
+    assert "§" not in report.results_table(metrics).to_string() + report.legend(metrics)
+    note = "§ not teacher-forced: all positions in one step"
+    assert note in report.section("deck", finished) and note not in report.section("results", finished)
+    assert "0.357 §" in report.closing_table(finished) and note in report.closing_table(finished)
 
 
 def test_full_tables(finished):

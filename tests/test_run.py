@@ -2,13 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 
 import nbformat
 import pytest
 import torch
 import yaml
 
-from invlib import checks, paths, run, series
+from invlib import checks, paths, run, series, sources
 
 PARAMETERS = 'preset = "auto"\nrun = None\ndata = None\nencoder = None\nscorers = None\nrows = None\nseed = None'
 WRITE = "import os, pathlib\nfolder = pathlib.Path(os.environ['INVLIB_RUN'])\n"
@@ -99,6 +100,7 @@ def test_a_failure_stops_and_resume_goes_on(workbook, capsys):
 def test_a_part_of_the_series(workbook, capsys):
     """A part alone never moves runs/last; afterwards it is run in the run that is there."""
     assert run.main(["--preset", "cpu", "--only", "00"]) == 0
+    assert "\n1 notebook, about 1 minute;" in capsys.readouterr().out
     assert not (paths.RUNS / "last").exists()
     (made,) = paths.RUNS.iterdir()
     assert run.main(["--run", made.name, "--from", "01_second"]) == 0
@@ -107,6 +109,28 @@ def test_a_part_of_the_series(workbook, capsys):
     assert [p for p in paths.RUNS.iterdir() if not p.is_symlink()] == [made]
     assert run.main(["--preset", "smoke", "--run", made.name]) == 2
     assert "made with preset cpu" in capsys.readouterr().err
+
+
+def test_a_part_made_otherwise_does_not_mix_two_runs(workbook, capsys):
+    """Told, with the way out, and the run stays what it is; what the run has anyway may be said again."""
+    assert run.main(["--preset", "cpu", "-p", "seed", "3"]) == 0
+    last = (paths.RUNS / "last").resolve()
+    before = {path: path.read_bytes() for path in last.rglob("*") if path.is_file()}
+    for argv, words in (
+        (["-p", "seed", "4"], "was made with seed 3, not seed 4"),
+        (["-p", "rows", "rnn_16"], "was made with rows ['rnn_8'], not rows ['rnn_16']"),
+        (["--preset", "smoke", "--run", "last"], "was made with preset cpu, not smoke"),
+    ):
+        for part in (["--only", "00"], ["--from", "01"]):
+            assert run.main([*part, *argv]) == 2
+            error = capsys.readouterr().err
+            assert words in error and "give another --run" in error
+    assert {path: path.read_bytes() for path in last.rglob("*") if path.is_file()} == before
+
+    *_, folder, _, parameters = run.prepare(run.arguments(["--only", "00", "-p", "seed", "3", "-p", "rows", "rnn_8"]))
+    assert folder == last and parameters == {"preset": "cpu", "seed": 3}  # as its executed notebooks are stamped
+    *_, folder, _, parameters = run.prepare(run.arguments(["--only", "00", "-p", "seed", "4", "--run", "new"]))
+    assert folder == paths.RUNS / "new" and parameters["seed"] == 4
 
 
 def test_smoke_is_temporary_and_solutions_run(workbook, monkeypatch):
@@ -200,7 +224,7 @@ def test_what_a_notebook_produced():
 def test_data_check(tmp_path, monkeypatch):
     """The four sources in order, and what each lacks."""
     monkeypatch.setattr(checks, "DATA", tmp_path)
-    monkeypatch.setattr(checks, "kaggle_cache", lambda: tmp_path / "kaggle")
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     monkeypatch.setattr(checks, "reachable", lambda _: False)
     monkeypatch.setenv("INVLIB_DATA", str(tmp_path / "none"))
     assert "is not a folder" in checks.check_data(None, "cpu", True).found
@@ -217,6 +241,35 @@ def test_data_check(tmp_path, monkeypatch):
     (tmp_path / "own.csv").write_text("title\nWall Street falls\n")
     check = checks.check_data(str(tmp_path / "own.csv"), "study", False)
     assert not check.ok and "has no column 'Headlines'" in check.found
+    (tmp_path / "own.tsv").write_text("Time\tTitle\ntoday\tWall Street falls\n")
+    assert "its columns are 'Time', 'Title'" in checks.check_data(str(tmp_path / "own.tsv"), "study", False).found
+
+
+def test_a_download_that_kagglehub_holds_is_found_without_a_network(tmp_path, monkeypatch):
+    """By kagglehub's own places and marks; one that was broken off, or whose files are gone, is none."""
+    from kagglehub import cache, handle
+
+    monkeypatch.setattr(checks, "DATA", tmp_path)
+    monkeypatch.setattr(checks, "reachable", lambda _: False)
+    monkeypatch.delenv("INVLIB_DATA", raising=False)
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    held = handle.DatasetHandle(*sources.KAGGLE.split("/"), 5)
+    for path in (None, "cnbc_headlines.csv"):  # of a single file the rest is not there
+        cache.Cache().mark_as_complete(held, path)
+    assert not checks.check_data(None, "study", False).ok
+    folder = Path(cache.get_cached_path(held))
+    folder.mkdir(parents=True)
+    assert "holds no CSV file" in checks.check_data(None, "study", False).found
+    (folder / "cnbc_headlines.csv").write_text("Headlines,Time\nWall Street falls,today\n")
+    check = checks.check_data(None, "study", False)
+    assert check.ok and check.found == f"{sources.KAGGLE}, downloaded earlier by kagglehub: cnbc_headlines.csv"
+
+    monkeypatch.setenv("KAGGLEHUB_CACHE", "")  # set to nothing is not set, here as where the data is read
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "kaggle").rename(tmp_path / "kagglehub")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "kagglehub").rename(tmp_path / ".cache" / "kagglehub")
+    assert checks.check_data(None, "study", False).ok and sources.kaggle_cached().is_dir()
 
 
 def test_model_check(tmp_path, monkeypatch):
@@ -228,6 +281,8 @@ def test_model_check(tmp_path, monkeypatch):
     (tmp_path / "config.json").touch()
     assert checks.check_model("encoder", str(tmp_path)).ok
     assert not checks.check_model("encoder", str(tmp_path / "none")).ok
+    for name in ("a/b/c", "my model", "owner/model!"):
+        assert "no model of the hub can have that name" in checks.check_model("encoder", name).found
     check = checks.check_model("bertscore", "nobody/has-this-model")
     assert not check.ok and "-p scorers minilm" in check.remedy
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
