@@ -19,6 +19,7 @@ from invlib.settings import device
 
 POSITION_STD, QUERY_STD = 1.0, 0.06  # of `start_at_positions`
 
+
 class TiedVocabulary(nn.Module):
     """Word embeddings and output layer in one: logits = project(states) @ E^T + bias.
 

@@ -17,6 +17,7 @@ from invlib.encoders import mean_pooling
 DEALT = 32  # numbers a word piece has at most where they are dealt
 POSITION_BIAS = 8.0  # of a query for its own token at the start: a weight of 0.99 among forty
 
+
 def masked_softmax(scores: Tensor, attention_mask: Tensor, dim: int = -1) -> Tensor:
     """Softmax over the unmasked positions; masked ones get -1e9, in half precision the most negative number."""
     lowest = max(-1e9, torch.finfo(scores.dtype).min)
@@ -119,9 +120,7 @@ class MultiQueryPooling(nn.Module):
         if position_start:
             own = torch.arange(queries)[: max_length - 1]
             self.positions.data[own, own + 1] = POSITION_BIAS
-        self.proj = nn.Sequential(
-            nn.Linear(input_size, n_inner), nn.GELU(), nn.Linear(n_inner, width)
-        )
+        self.proj = nn.Sequential(nn.Linear(input_size, n_inner), nn.GELU(), nn.Linear(n_inner, width))
 
     def weights(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
         """Each query's attention over the tokens, (B, K, T), 0 where masked, summing to 1 over the tokens."""
@@ -135,7 +134,7 @@ class MultiQueryPooling(nn.Module):
         slots = (self.weights(token_embeddings, attention_mask).to(values.dtype) @ values).float()  # (B, K, ...)
         if not self.dealt:
             return nn.functional.normalize(slots.flatten(1), dim=-1)
-        lengths = attention_mask.sum(1) - 1  # without [CLS]
+        lengths = (attention_mask.sum(1) - 1).clamp(min=1)  # without [CLS]
         code = nn.functional.normalize(deal(slots, lengths, self.code_size), dim=-1) * self.code_size**0.5
         return torch.cat([angles(lengths), code], dim=-1) / (LENGTH_SIZE + self.code_size) ** 0.5
 

@@ -111,6 +111,9 @@ def tiny_model(tiny_settings, tiny_encoder):
         torch.manual_seed(1)
         if row == "cls_decoder":
             changes = {"embedding_dim": tiny_encoder.hidden_size, **changes}
+        if row in ("multi_query", "hybrid"):
+            changes = {"encoder_layers": ("word", "last"), "queries": 8, "dealt": row == "hybrid", **changes}
+            changes = {"embedding_dim": 64, **changes}
         return build_model(replace(tiny_settings, row=row, **changes), tiny_encoder).eval()
 
     return build

@@ -12,7 +12,7 @@ from invlib.encoders import FrozenEncoder
 from invlib.model import InvertibleSentenceModel, build_model, model_config, until_end
 from invlib.settings import Settings, load_preset
 
-ROWS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "no_vector")
+ROWS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "multi_query", "hybrid", "no_vector")
 SAID = [
     "oil falls on tariffs",
     "gold",
