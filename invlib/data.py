@@ -254,3 +254,14 @@ def as_dataset(rows: Sequence[Row]) -> Dataset:
 
 def sum_of(counts: dict[str, Counter], step: str) -> int:
     return sum(count[step] for count in counts.values())
+
+
+def other_domains(split: str) -> pd.DataFrame:
+    """The hundred sentences of data/other_domains.csv on one side, columns domain and text: no financial news.
+
+    split: "development" to try things on, "test" for what is published; ValueError for any other.
+    """
+    frame = pd.read_csv(paths.DATA / "other_domains.csv", dtype=str, keep_default_na=False)
+    if split not in (known := sorted(set(frame["split"]))):
+        raise ValueError(f"unknown split {split!r} of the other domains; choose from {known}")
+    return frame.loc[frame["split"] == split, ["domain", "text"]].reset_index(drop=True)
