@@ -12,23 +12,6 @@ from invlib.model import until_end
 BITS = (1, 2, 4, 8)
 
 
-def fit_components(sentence_embeddings: np.ndarray, p: int) -> np.ndarray:
-    """PCA without centring: the first `p` right singular vectors of the embeddings, (N, H) -> (H, p) float32.
-
-    Each component's largest entry is positive, so that the same embeddings always give the same matrix. ValueError
-    for what is no finite matrix, or `p` outside 1 to H.
-    """
-    x = np.asarray(sentence_embeddings, dtype=np.float64)
-    if x.ndim != 2 or not len(x) or not np.isfinite(x).all():
-        raise ValueError(f"expected finite sentence embeddings of shape (N, H), got shape {x.shape}")
-    if not 1 <= p <= x.shape[1]:
-        raise ValueError(f"p={p}: give 1 to {x.shape[1]} components, the width of the sentence embeddings")
-    _, vectors = np.linalg.eigh(x.T @ x)  # the right singular vectors of x, the weakest first
-    components = vectors[:, ::-1][:, :p]
-    largest = np.take_along_axis(components, np.abs(components).argmax(0)[None], axis=0)
-    return np.ascontiguousarray(components * np.sign(largest), dtype=np.float32)
-
-
 class PackedIds:
     """Sentences to vectors and back without a model, with the face of `InvertibleSentenceModel`.
 

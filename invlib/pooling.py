@@ -186,17 +186,20 @@ class HybridPooling(nn.Module):
 
 
 def fit_components(sentence_embeddings: np.ndarray, size: int) -> np.ndarray:
-    """The `size` leading right singular vectors of (N, H): a PCA without centring, (H, size) float32.
+    """PCA without centring: the first `size` right singular vectors of the embeddings, (N, H) -> (H, size) float32.
 
-    ValueError where there are fewer embeddings or dimensions than that. Each vector's largest entry is positive.
+    Each component's largest entry is positive, so that the same embeddings always give the same matrix. ValueError
+    for what is no finite matrix, or `size` outside 1 to H.
     """
-    if size > min(sentence_embeddings.shape):
-        raise ValueError(f"{size} components can't be fitted on {sentence_embeddings.shape} numbers")
-    gram = sentence_embeddings.T.astype(np.float64) @ sentence_embeddings
-    _, vectors = np.linalg.eigh(gram)  # ascending
-    vectors = vectors[:, ::-1][:, :size]
-    signs = np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(0)[None], 0))
-    return (vectors * signs).astype(np.float32)
+    x = np.asarray(sentence_embeddings, dtype=np.float64)
+    if x.ndim != 2 or not len(x) or not np.isfinite(x).all():
+        raise ValueError(f"expected finite sentence embeddings of shape (N, H), got shape {x.shape}")
+    if not 1 <= size <= x.shape[1]:
+        raise ValueError(f"{size} components of sentence embeddings: give 1 to {x.shape[1]}, their width")
+    _, vectors = np.linalg.eigh(x.T @ x)  # the right singular vectors of x, the weakest first
+    components = vectors[:, ::-1][:, :size]
+    largest = np.take_along_axis(components, np.abs(components).argmax(0)[None], axis=0)
+    return np.ascontiguousarray(components * np.sign(largest), dtype=np.float32)
 
 
 def build_pooling(config) -> nn.Module:

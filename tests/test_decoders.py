@@ -7,8 +7,10 @@ import torch
 from transformers import modeling_utils
 from transformers.generation import utils as generation_utils
 
+from invlib.dealing import LENGTH_SIZE, angles, collect, deal
 from invlib.decoders import Memory, OnePassDecoder, TiedVocabulary, build_decoder
 from invlib.model import InvertibleConfig, InvertibleSentenceModel
+from invlib.pooling import DEALT
 
 ROWS = ("rnn", "att_pool")
 
@@ -55,6 +57,44 @@ def test_a_slot_as_wide_as_the_decoder_has_no_layer():
 def test_a_vector_that_cant_be_cut_is_an_error():
     with pytest.raises(ValueError, match="10 numbers.*4 equal slots"):
         Memory(10, slots=4, n_embd=8)
+
+
+def test_a_prefix_is_a_memory_token_of_its_own_and_numbers_are_read_at_one_size():
+    torch.manual_seed(0)
+    memory = Memory(16, slots=3, n_embd=5, prefix_size=4, code_weight=0.2)
+    prefix, code = torch.nn.functional.normalize(torch.randn(2, 4), dim=1), torch.randn(2, 12)
+    code = 0.2 * torch.nn.functional.normalize(code, dim=1)
+    found = memory(torch.cat([prefix, code], dim=1))
+    assert found.shape == (2, 4, 5)
+    torch.testing.assert_close(found[:, 0], memory.prefix(2 * prefix))
+    expected = memory.linear(code[:, :4] * 12**0.5 / 0.2) + memory.slot_embeddings[0]
+    torch.testing.assert_close(found[:, 1], expected)
+
+
+def test_a_dealt_code_is_collected_into_a_token_for_each_place():
+    torch.manual_seed(0)
+    memory = Memory(6 + LENGTH_SIZE + 30, slots=9, n_embd=5, prefix_size=6, code_weight=0.2, dealt=True)
+    lengths, values = torch.tensor([4, 7]), torch.randn(2, 9, DEALT)
+    code = torch.cat([angles(lengths), deal(values, lengths, 30)], dim=1) / memory.code_scale
+    found = memory(torch.cat([torch.randn(2, 6), code], dim=1))
+    there = collect(deal(values, lengths, 30), lengths, 9, DEALT)
+    torch.testing.assert_close(found[:, 1:], memory.linear(there) + memory.slot_embeddings)
+    assert (there[0, 4:] == 0).all() and (there[0, :4, :7] == values[0, :4, :7]).all()
+
+
+def test_a_position_starts_out_looking_at_its_own_slot(tiny_model):
+    """In the first cross-attention the score of slot t is the highest of all at position t, whatever is said."""
+    share = {}
+    for start in (True, False):
+        model = tiny_model("multi_query", embedding_dim=64, position_start=start)
+        decoder, k = model.decoder, model.config.slots
+        block = decoder.gpt2.transformer.h[0]
+        embeddings = decoder.gpt2.transformer.wpe.weight[:k] + decoder.vocabulary(torch.randint(5, 40, (k,)))
+        n = block.crossattention.embed_dim
+        queries = block.crossattention.q_attn(block.ln_cross_attn(embeddings))
+        keys = block.crossattention.c_attn(decoder.memory(vectors(model, 1))[0])[:, :n]
+        share[start] = ((queries @ keys.T).argmax(1) == torch.arange(k)).float().mean()
+    assert share[True] > 0.8 > 0.5 > share[False]
 
 
 # The words

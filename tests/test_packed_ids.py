@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from invlib.metrics import generated_matches, rank_correlation, unit
-from invlib.packed_ids import BITS, PackedIds, fit_components
+from invlib.packed_ids import BITS, PackedIds
+from invlib.pooling import fit_components
 from invlib.synthetic import synthetic_headlines
 
 SAID = [

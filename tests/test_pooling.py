@@ -200,7 +200,7 @@ def test_components_keep_the_similarities_best():
     best = (torch.linalg.svdvals(torch.from_numpy(x))[:3] ** 2).sum().item()
     assert ((x @ kept) ** 2).sum() == pytest.approx(best, rel=1e-4)
     assert (kept[abs(kept).argmax(0), range(3)] > 0).all()
-    with pytest.raises(ValueError, match="7 components"):
+    with pytest.raises(ValueError, match="7 components of sentence embeddings: give 1 to 6"):
         fit_components(x, 7)
 
 

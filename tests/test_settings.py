@@ -149,3 +149,43 @@ def test_precision_is_bfloat16_or_float32_never_float16(monkeypatch):
         assert precision(torch.device("cuda")) == expected
         assert precision(torch.device("cpu")) == expected
     assert precision(torch.device("mps")) == torch.float32
+
+
+@pytest.fixture
+def presets(monkeypatch):
+    """presets.yaml in the place of the workbook's: what a row has of its own, at every level."""
+    per_row = {
+        "hybrid": {"learning_rate": 1.0, "minutes": 1.0, "encoder_layers": ["word", "last"], "queries": 5},
+        "hybrid_64": {"learning_rate": 2.0, "minutes": 2.0},
+        "*_long": {"minutes": 3.0},
+        "hybrid_64_long": {"queries": 7},
+    }
+    both = {"common": {"per_row": per_row}, "cpu": {"per_row": {"hybrid": {"queries": 6}}}, "study": {}}
+    monkeypatch.setattr(module, "read_presets", lambda: both)
+
+
+def test_what_is_closer_to_the_row_wins(presets):
+    def own(preset, name):
+        s = select_row(load_preset(preset), name)
+        return s.learning_rate, s.minutes, s.queries, s.encoder_layers
+
+    assert own("study", "hybrid_32") == (1.0, 1.0, 5, ("word", "last"))
+    assert own("study", "hybrid_64") == (2.0, 2.0, 5, ("word", "last"))
+    assert own("study", "hybrid_64_long") == (2.0, 3.0, 7, ("word", "last"))
+    assert own("cpu", "hybrid_32")[2] == 6  # a preset's own
+    assert own("study", "att_pool_32") == (Settings().learning_rate, None, 32, ("last",))
+
+
+def test_a_row_named_at_once_has_its_own_values_and_what_is_given_wins(presets):
+    s = load_preset("study", row="hybrid", embedding_dim=64, queries=9)
+    assert (s.queries, s.learning_rate, s.encoder_layers) == (9, 2.0, ("word", "last"))
+
+
+def test_layers_and_schedules_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="encoder_layers is .'middle',.*word, last"):
+        load_preset("smoke", encoder_layers="middle")
+    with pytest.raises(ValueError, match="unknown schedule 'linear'"):
+        load_preset("smoke", schedule="linear")
+    with pytest.raises(ValueError, match="between is -0.5"):
+        load_preset("smoke", between=-0.5)
+    assert load_preset("smoke", encoder_layers="word last").encoder_layers == ("word", "last")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from invlib import paths, training
 from invlib.encoders import hash_weights
 from invlib.model import InvertibleSentenceModel
+from invlib.pooling import fit_components
 from invlib.training import finished, plain, train, usable_checkpoint
 
 COLUMNS = ["epoch", "step", "minutes", "train_loss", "validation_loss", "accuracy", "bertscore_f1", "learning_rate"]
@@ -265,3 +266,60 @@ def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_setting
     training.main(["--preset", "smoke", "--run", str(run)])
     assert sorted(p.name for p in (run / "models").iterdir()) == ["cls_decoder_32", "rnn_16"]
     shutil.rmtree(run)
+
+
+# hybrid: what training gives it beside headlines
+
+
+def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settings, tiny_material):
+    settings = replace(
+        tiny_settings, row="hybrid", embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=True,
+        code_noise=0.1, between=0.5, added_sentences=0.5, schedule="cosine", epochs=3,
+    )  # fmt: skip
+    model, curves = train(settings, run, tiny_material)
+    done = paths.read_json(run / "models" / "hybrid_64" / "training.json")
+    assert done["train_headlines"] == 40 and done["added_sentences"] == 20
+    assert curves.step.tolist() == [8, 16, 24]  # sixty sentences, eight a step
+    assert curves.learning_rate.iloc[-1] < 0.1 * curves.learning_rate.max()
+    sentence = np.asarray(tiny_material.states["train"].sentence)
+    np.testing.assert_allclose(model.pooling.components, fit_components(sentence, model.config.prefix_size), atol=1e-5)
+    dataset = tiny_material.training_set(("word", "last"), 0.5, 0)
+    made = dataset[45]
+    assert not made["real"] and dataset[3]["real"] and made["token_embeddings"].shape[1] == 64
+    words = tiny_material.encoder.word_embeddings[made["input_ids"].tolist()]
+    np.testing.assert_array_equal(made["token_embeddings"][:, :32], words)
+
+
+def test_a_rate_falls_with_the_time_that_is_over(run, tiny_settings, tiny_material, monkeypatch):
+    """Half of the minutes gone: half of the rate, however few of the steps are done."""
+    monkeypatch.setattr(training.Clock, "share", 0.5)
+    monkeypatch.setattr(training, "WARMUP", 1)
+    settings = replace(tiny_settings, schedule="cosine", epochs=4, learning_rate=1e-3, candidates=0)
+    _, curves = train(settings, run, tiny_material)
+    assert curves.learning_rate.iloc[0] == pytest.approx(0.5e-3)
+
+
+def test_noise_reaches_the_loss(tiny_settings, tiny_material, tiny_model, monkeypatch):
+    seen = []
+
+    def spy(z, noise, between, real):
+        seen.append((noise, between, real.tolist()))
+        return z
+
+    monkeypatch.setattr(training, "perturbed", spy)
+    settings = replace(tiny_settings, code_noise=0.3, between=0.2, epochs=1)
+    trainer = SimpleNamespace(settings=settings, state=SimpleNamespace(global_step=1))
+    batch = training.collate([tiny_material.dataset("train")[k] for k in range(3)])
+    loss = training.InvertibleTrainer.compute_loss(trainer, tiny_model("att_pool"), batch)
+    assert seen == [(0.3, 0.2, [True] * 3)] and loss > 0
+
+
+def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, tiny_material, trainings):
+    train(tiny_settings, run, tiny_material)
+    file = run / "models" / "att_pool_32" / "training.json"
+    done = paths.read_json(file)
+    done["settings"].pop("code_noise")
+    paths.write_json(file, done)
+    train(tiny_settings, run, tiny_material)
+    assert len(trainings) == 1
+    assert not finished(file.parent, replace(tiny_settings, code_noise=0.1), "0123456789ab")
