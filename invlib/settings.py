@@ -63,6 +63,7 @@ class Settings:
     epochs: int = setting(40, "at most this many epochs")
     minutes: float | None = setting(None, "at most this many minutes of training a row")
     twin_minutes: float | None = setting(None, "at most this many minutes for a no-vector twin")
+    table_minutes: float | None = setting(None, "minutes of each run of a notebook's own table, all alike (07 on)")
     batch_size: int = setting(64, "headlines a step")
     learning_rate: float = setting(1e-3, "AdamW's starting learning rate")
     weight_decay: float = setting(0.01, "AdamW's weight decay")
@@ -166,7 +167,7 @@ def check_values(settings: Settings) -> None:
     for name in counts:
         if getattr(s, name) < 1:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
-    for name in ("minutes", "twin_minutes", "learning_rate"):
+    for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
     for name in ("code_noise", "between", "added_sentences"):

@@ -46,9 +46,11 @@ from invlib.noise import perturbed
 from invlib.scorers import bertscore
 from invlib.settings import Settings, device, load_preset, precision, row_names, select_row
 
-# Settings that say how a model is measured, or where a value came from: no model depends on them
 WARMUP = 100  # steps of a cosine schedule in which the rate rises
-ABOUT_MEASURING = ("n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch")
+# Settings that say how a model is measured, or where a value came from: no model depends on them
+ABOUT_MEASURING = (
+    "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch", "table_minutes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,129 @@
+"""What lies between vectors: halfway from one headline to another, and one word changed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from invlib.metrics import unit
+
+LN2 = float(np.log(2))
+
+
+@torch.no_grad()
+def bits_a_token(reference, ids: Sequence[Sequence[int]], batch_size: int = 64) -> np.ndarray:
+    """Cross-entropy of texts under the reference language model, bits a token, one entry a text.
+
+    ids: word pieces of each text without [CLS], as `generate_ids` gives them; where the end token was said it counts.
+    An empty text is NaN.
+    """
+    c, found = reference.config, np.full(len(ids), np.nan)
+    there = [k for k, row in enumerate(ids) if len(row)]
+    for start in range(0, len(there), batch_size):
+        part = there[start : start + batch_size]
+        rows = [[c.bos_token_id, *ids[k]] for k in part]
+        width = max(map(len, rows))
+        input_ids = torch.tensor([row + [c.pad_token_id] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        out = reference(input_ids.to(reference.device), mask.to(reference.device))
+        nats = F.cross_entropy(reference.logits(out["states"].float()), out["labels"], reduction="none").cpu()
+        for k, own in zip(part, nats.split([len(row) - 1 for row in rows]), strict=True):
+            found[k] = own.mean() / LN2
+    return found
+
+
+def random_pairs(n: int, size: int, seed: int = 0) -> np.ndarray:
+    """`size` pairs of two different ones of n, (size, 2) int64."""
+    if n < 2:
+        raise ValueError(f"{n} sentence makes no pair; give at least 2")
+    rng = np.random.default_rng(seed)
+    first = rng.integers(n, size=size)
+    return np.stack([first, (first + rng.integers(1, n, size=size)) % n], axis=1)
+
+
+def on_the_way(
+    model, reference, z: np.ndarray, sentence: np.ndarray, pairs: np.ndarray, share: float = 0.5
+) -> pd.DataFrame:
+    """What is decoded `share` of the way from one vector to another, one row a pair.
+
+    z (N, D) vectors, sentence (N, H) the encoder's own embeddings of the same texts, pairs (P, 2). Columns: text,
+    bits_a_token under the reference language model; cosine of the decoded text's embedding to the point so far
+    between the two texts' embeddings; nearest_end, the larger of the two texts' own cosines to it.
+    """
+    a, b = pairs.T
+    ids = model.generate_ids(((1 - share) * z[a] + share * z[b]).astype(np.float32))
+    text = model.text(ids)
+    point = unit((1 - share) * sentence[a] + share * sentence[b])
+    said = np.zeros_like(point)
+    there = [k for k, t in enumerate(text) if t.strip()]  # an empty text is near to nothing
+    said[there] = model.encoder.sentence_embedding([text[k] for k in there], model.config.max_length).numpy()
+    ends = np.stack([(unit(sentence[side]) * point).sum(1) for side in (a, b)])
+    return pd.DataFrame(
+        {
+            "first": a, "second": b, "text": text, "bits_a_token": bits_a_token(reference, ids),
+            "cosine": (said * point).sum(1), "nearest_end": ends.max(0),
+        }
+    )  # fmt: skip
+
+
+def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Each text with one of its words replaced by a word of another text, and what that does, one row a text.
+
+    Columns: text, changed; distance, how far the vector moves in units of the mean distance between two of the texts'
+    vectors; cosine of the two vectors; tokens_in and tokens_out, the share of positions at which the word pieces
+    differ before the vector and after it. Texts that do not fit the model after the change are left out.
+    """
+    rng = np.random.default_rng(seed)
+    encoder, longest = model.encoder, model.config.max_length
+    words = [text.split() for text in texts]
+    changed = []
+    for k, own in enumerate(words):
+        other = words[(k + int(rng.integers(1, len(words)))) % len(words)]
+        place = int(rng.integers(len(own)))
+        changed.append(" ".join([*own[:place], other[int(rng.integers(len(other)))], *own[place + 1 :]]))
+    ids = [encoder.tokenizer(list(side))["input_ids"] for side in (texts, changed)]
+    kept = [k for k, (x, y) in enumerate(zip(*ids, strict=True)) if max(len(x), len(y)) <= longest and x != y]
+    texts, changed = [texts[k] for k in kept], [changed[k] for k in kept]
+    before, after = model.encode(texts), model.encode(changed)
+    said = [model.generate_ids(side) for side in (before, after)]
+    pairs = random_pairs(len(texts), 2000, seed)
+    usual = np.linalg.norm(before[pairs[:, 0]] - before[pairs[:, 1]], axis=1).mean()
+    return pd.DataFrame(
+        {
+            "text": texts, "changed": changed, "distance": np.linalg.norm(after - before, axis=1) / usual,
+            "cosine": (unit(before) * unit(after)).sum(1),
+            "tokens_in": [differing(ids[0][k][1:], ids[1][k][1:]) for k in kept],
+            "tokens_out": [differing(x, y) for x, y in zip(*said, strict=True)],
+        }
+    )  # fmt: skip
+
+
+def differing(a: Sequence[int], b: Sequence[int]) -> float:
+    """Share of the longer one's positions at which two rows of ids differ."""
+    longer = max(len(a), len(b))
+    return 1 - sum(x == y for x, y in zip(a, b, strict=False)) / longer if longer else 0.0
+
+
+def sts_spearman(model, limit: int | None = None) -> float | None:
+    """Spearman's correlation of the vectors' cosines with people's judgement on STS-B's test pairs.
+
+    None where the model hub can't be reached. Cer et al., "SemEval-2017 Task 1", 2017.
+    """
+    from scipy.stats import spearmanr
+
+    from invlib.network import hub_answers
+
+    if not hub_answers():
+        return None
+    from datasets import load_dataset
+
+    pairs = load_dataset("sentence-transformers/stsb", split="test")
+    pairs = pairs.select(range(min(limit or len(pairs), len(pairs))))
+    fits = [
+        k for k, (a, b) in enumerate(zip(pairs["sentence1"], pairs["sentence2"], strict=True))
+        if max(map(len, model.encoder.tokenizer([a, b])["input_ids"])) <= model.config.max_length
+    ]  # fmt: skip
+    a, b = (model.encode([pairs[side][k] for k in fits]) for side in ("sentence1", "sentence2"))
+    return float(spearmanr((unit(a) * unit(b)).sum(1), [pairs["score"][k] for k in fits]).statistic)

@@ -1,0 +1,48 @@
+"""Noise and fewer bits: in the units that are said, fitted on the training vectors."""
+
+import numpy as np
+import pytest
+
+from invlib.packed_ids import PackedIds
+from invlib.pooling import fit_components
+from invlib.robustness import quantized, robustness, vectors_of, with_noise
+
+
+def test_noise_is_in_each_numbers_standard_deviations_and_seeded():
+    z, spread = np.zeros((4000, 3), np.float32), np.array([1.0, 0.1, 5.0])
+    moved = with_noise(z, spread, 0.2)
+    np.testing.assert_allclose(moved.std(0) / spread, 0.2, rtol=0.05)
+    np.testing.assert_array_equal(moved, with_noise(z, spread, 0.2))
+    assert (with_noise(z, spread, 0.2, seed=1) != moved).any() and moved.dtype == np.float32
+    np.testing.assert_array_equal(with_noise(z, spread, 0.0), z)
+
+
+def test_bits_are_a_symmetric_scale_for_each_number():
+    z = np.array([[0.5, -3.0], [-1.0, 9.0], [0.1, 0.4]], np.float32)
+    found = quantized(z, np.array([1.0, 4.0]), 3)  # seven levels: -3 to 3 times a third of the largest
+    np.testing.assert_allclose(found, [[2 / 3, -8 / 3], [-1, 4], [0, 0]], atol=1e-6)
+    many = np.random.default_rng(0).standard_normal((500, 4)).astype(np.float32)
+    largest = np.abs(many).max(0)
+    assert np.abs(quantized(many, largest, 8) - many).max() <= 0.5 * largest.max() / 127 + 1e-6
+    with pytest.raises(ValueError, match="bits=1"):
+        quantized(many, largest, 1)
+
+
+def test_vectors_are_what_encode_gives(tiny_model, tiny_material, float32):
+    model, data = tiny_model("hybrid"), tiny_material.dataset("test", layers=("word", "last"))
+    found = vectors_of(model, data, batch_size=5)
+    np.testing.assert_allclose(found, model.encode(tiny_material.corpus.splits["test"]["text"]), atol=2e-2)
+    assert found.shape == (16, 64)
+
+
+def test_a_control_that_is_exact_loses_with_noise_only(tiny_encoder, tiny_material):
+    sentence = np.asarray(tiny_material.states["train"].sentence)
+    packed = PackedIds(tiny_encoder, fit_components(sentence, 8), 160, bits=1, max_length=16)
+    table = robustness(
+        packed, tiny_material.dataset("test"), tiny_material.dataset("train"), 12, noise=(0.0, 3.0), bits=(4,),
+        n_bootstrap=20,
+    )  # fmt: skip
+    exact = table.exact_match.tolist()
+    assert exact[0] == 1 and exact[1] < 0.5 and exact[2] == 1 and (table.n == 12).all()
+    assert table.noise.tolist() == [0, 3, 0] and table.bits.isna().tolist() == [True, True, False]
+    assert (table.low <= table.generated_accuracy).all() and (table.generated_accuracy <= table.high).all()
