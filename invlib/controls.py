@@ -9,6 +9,8 @@ from invlib import paths
 from invlib.model import InvertibleSentenceModel
 from invlib.settings import Settings, select_row
 
+TWIN_SLOT = 24  # numbers of a twin's slot: a constant carries nothing, so any width would do
+
 
 def twin_name(settings: Settings) -> str:
     """The no-vector twin of a row: a decoder of the same shape, trained on a constant vector.
@@ -18,7 +20,7 @@ def twin_name(settings: Settings) -> str:
     """
     if settings.row in ("rnn", "encoder_only"):
         return f"no_vector_{settings.embedding_dim}_{settings.row}"
-    return f"no_vector_{settings.embedding_dim if not settings.n_embd else 24 * settings.slots}"
+    return f"no_vector_{settings.embedding_dim if not settings.n_embd else TWIN_SLOT * settings.slots}"
 
 
 def twin_names(settings: Settings, rows: list[str]) -> list[str]:

@@ -207,9 +207,6 @@ class LSTMGenerator(PreTrainedModel, GenerationMixin):
         last = self.states(input_ids, start)[:, -1:]  # all that `generate` reads
         return CausalLMOutput(logits=self.vocabulary[0].logits(last))
 
-    def _reorder_cache(self, past_key_values, beam_idx):
-        return past_key_values
-
 
 class LSTMDecoder(nn.Module):
     """The RNN baseline's decoder: a linear map of the vector is its first state, and it is fed it at no later step."""

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -57,6 +57,9 @@ class FrozenEncoder:
         """The texts as a list; ValueError for what is no text, empty, or longer than `max_length` word pieces."""
         if isinstance(texts, str):
             raise ValueError(f"expected a list of sentences, got one string; write [{texts[:40]!r}]")
+        if not isinstance(texts, Iterable):
+            raise ValueError(f"expected a list of sentences, got {texts!r}")
+        texts = list(texts)
         for i, text in enumerate(texts):
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"sentence {i} is empty or no text: {text!r}; give at least one word")

@@ -185,7 +185,10 @@ class InvertibleSentenceModel(PreTrainedModel):
 
     def check_vectors(self, z) -> Tensor:
         """The vectors as a (N, D) float32 tensor; ValueError for a wrong width, a wrong shape, NaN or infinity."""
-        z = torch.as_tensor(np.asarray(z, dtype=np.float32) if not isinstance(z, Tensor) else z).float()
+        try:
+            z = torch.as_tensor(np.asarray(z, dtype=np.float32) if not isinstance(z, Tensor) else z).float()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"expected an array of numbers (N, {self.config.embedding_dim}): {error}") from error
         if z.ndim != 2 or z.shape[1] != self.config.embedding_dim:
             raise ValueError(
                 f"expected vectors of shape (N, {self.config.embedding_dim}), got {tuple(z.shape)}; "
@@ -202,6 +205,8 @@ class InvertibleSentenceModel(PreTrainedModel):
 
         `search` goes to transformers' GenerationConfig: do_sample, temperature, top_p, ...
         """
+        if num_beams < 1:
+            raise ValueError(f"num_beams={num_beams}: 1 is greedy search, more is beam search")
         self.eval()
         self.check_words()
         z = self.check_vectors(z)

@@ -138,7 +138,7 @@ class InvertibleTrainer(Trainer):
             similarity = sent_sim_loss(model, self.encoder, inputs, s.sent_sim_size)
             self.sent_sim.append(similarity.item())
             loss = loss + s.sent_sim_weight * similarity
-            self.sent_sim_seconds += 3 * (time.perf_counter() - started)  # its backward pass costs about two more
+            self.sent_sim_seconds += 3 * (time.perf_counter() - started)  # estimated: the backward pass costs two more
         return (loss, output) if return_outputs else loss
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
@@ -282,6 +282,7 @@ def train(
     name = settings.name
     run = paths.run_folder(run)
     folder, curve_file = run / "models" / name, run / "curves" / f"{name}.csv"
+    work = folder / "checkpoints"
     material = material or load_material(settings)
     if finished(folder, settings, material.corpus.data_hash):
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
@@ -292,19 +293,17 @@ def train(
     if settings.row == "hybrid":
         model.pooling.fit(np.asarray(material.states["train"].sentence))
     train_set = material.training_set(model.reads_layers, settings.added_sentences, settings.seed)
-    work = folder / "checkpoints"
     identity = {"settings": plain(settings), "data_hash": material.corpus.data_hash}
     if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
         shutil.rmtree(work)  # begun with other settings or headlines
     checkpoint = usable_checkpoint(work)
     if checkpoint is None:
         shutil.rmtree(work, ignore_errors=True)
-        curve_file.unlink(missing_ok=True)
     paths.write_json(work / "settings.json", identity)
     where = device()
     minutes = settings.twin_minutes if settings.row == "no_vector" else settings.minutes
     clock = Clock(name, minutes, run, work / "clock.json")
-    curve = EpochCurve(clock, curve_file)
+    curve = EpochCurve(clock, work / "curve.csv")  # an older model of this name keeps its own until this one is done
     schedule = {}
     if settings.schedule == "plateau":
         halve = {"factor": 0.5, "patience": settings.plateau_patience}
@@ -329,11 +328,13 @@ def train(
         callbacks=[clock, curve, EarlyStoppingCallback(settings.stop_patience)],
         args=args,
     )  # fmt: skip
+    trainer.sent_sim_seconds = curve.rows[-1]["sent_sim_seconds"] if curve.rows else 0.0
     trainer.remove_callback(PrinterCallback)  # the curves and the run's log say it
     paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} headlines")
     trainer.train(resume_from_checkpoint=checkpoint)
-    curves = pd.read_csv(curve_file)  # as it is read where the model is loaded
+    curves = pd.read_csv(work / "curve.csv")  # as it is read where the model is loaded
     model.eval().save_pretrained(folder)
+    paths.write_csv(curve_file, curves)
     model.folder = folder
     stopped_by = "time" if clock.out_of_time else "plateau" if curves.epoch.iloc[-1] < settings.epochs else "epochs"
     best = curves.loc[curves.validation_loss.idxmin()]

@@ -244,3 +244,20 @@ def test_every_row_has_the_shape_that_its_name_says(tiny_settings):
     for twin in ("rnn", "encoder_only"):
         config = model_config(replace(tiny_settings, row="no_vector", variant=twin))
         assert (config.pooling, config.decoder) == ("constant", model_config(replace(tiny_settings, row=twin)).decoder)
+
+
+@pytest.mark.parametrize("texts, said", [(None, "got None"), ("oil", "write \\['oil'\\]"), ([None], "sentence 0")])
+def test_what_is_no_list_of_sentences_is_refused(tiny_model, texts, said):
+    with pytest.raises(ValueError, match=said):
+        tiny_model().encode(texts)
+
+
+@pytest.mark.parametrize("z", [None, [[0.0, 1.0], [2.0]], [["a"] * 32]])
+def test_what_is_no_array_of_vectors_is_refused(tiny_model, z):
+    with pytest.raises(ValueError, match="32"):
+        tiny_model().decode(z)
+
+
+def test_a_search_needs_a_beam(tiny_model):
+    with pytest.raises(ValueError, match="num_beams=0"):
+        tiny_model().decode(np.zeros((1, 32)), num_beams=0)
