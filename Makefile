@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run train lab publish test test-all lint clean distclean
+.PHONY: help env run train lossless lab publish test test-all lint clean distclean
 
 CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3 python3.11 python3.12 python3.13 python)
 # The first candidate from 3.11 on, as a path; looked up when a recipe first needs it, so `make help` needs no Python.
@@ -39,6 +39,9 @@ run: env  ## the whole series: PRESET=cpu RUN=name ARGS="--resume --only 03 -p d
 train: env  ## one row by itself: ROW=att_pool_768 PRESET=study RUN=study
 	@if [ -z "$(ROW)" ]; then echo "name the row: make train ROW=att_pool_768 PRESET=study RUN=study" >&2; exit 2; fi
 	$(PY) -m invlib.training --row "$(ROW)" $(if $(PRESET),--preset "$(PRESET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
+
+lossless: env  ## the two near-lossless models alone, an hour each at most, resumable: PRESET=study RUN=study
+	$(PY) -m invlib.training --row hybrid_384_long --row hybrid_768_long $(if $(PRESET),--preset "$(PRESET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 lab: env  ## JupyterLab on the notebooks, on the loopback address with its token
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)

@@ -248,11 +248,16 @@ class InvertibleSentenceModel(PreTrainedModel):
 
     # Saving and loading
 
-    def save_pretrained(self, folder: str | Path, state_dict: dict | None = None, **_) -> None:
-        """config.json and model.safetensors (the frozen encoder left out), each renamed into place when whole."""
+    def save_pretrained(self, folder: str | Path, state_dict: dict | None = None, half: bool = False, **_) -> None:
+        """config.json and model.safetensors (the frozen encoder left out), each renamed into place when whole.
+
+        half: weights in half precision, for a model that is handed on; it is read back in float32.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.detach().cpu().contiguous() for k, v in (state_dict or self.state_dict()).items()}
+        if half:
+            weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
         partial = folder / ".model.safetensors.part"
         save_file(weights, partial, metadata={"format": "pt"})
         partial.replace(folder / "model.safetensors")

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,11 @@ import pandas as pd
 
 from invlib import paths, report
 from invlib.duplicates import letters_key
+from invlib.model import InvertibleSentenceModel
 from invlib.run import is_complete
+from invlib.settings import split_row_name
 
+LARGEST_MODEL = 10_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
 CELL_METADATA = ("papermill", "execution", "execution_count", "widgets")
@@ -84,6 +88,28 @@ def quotable(text: str, quoted: set[str]) -> str:
         quoted.update(new[: QUOTED - len(quoted)])
         kept = kept[keys.isin(quoted)]
     return text if len(kept) == len(frame) else kept.to_csv(index=False)
+
+
+def publish_model(run: str | Path, name: str) -> list[Path]:
+    """A run's model into data/models/<row id>_<D>, in half precision, with what is known of its training.
+
+    Returns the files written. Raises FileNotFoundError where the run has no such model, ValueError for one that is
+    not small: the repository carries it.
+    """
+    source = paths.run_folder(run) / "models" / name
+    if not (source / "training.json").is_file():
+        have = sorted(path.parent.name for path in source.parent.glob("*/training.json"))
+        raise FileNotFoundError(f"no trained model {name} in {source.parent}; there are {', '.join(have) or 'none'}")
+    model = InvertibleSentenceModel.from_pretrained(source)
+    size = 2 * sum(tensor.numel() for tensor in model.state_dict().values())
+    if size > LARGEST_MODEL:
+        raise ValueError(f"{name} takes {size / 1e6:.1f} MB in half precision; at most {LARGEST_MODEL / 1e6:.0f} fit")
+    row, dim, _ = split_row_name(name)
+    target = paths.DATA / "models" / f"{row}_{dim}"
+    model.save_pretrained(target, half=True)
+    training = paths.read_json(source / "training.json") | {"published_from": name}
+    paths.write_text(target / "training.json", without_paths(json.dumps(training, indent=1) + "\n"))
+    return [target / file for file in ("config.json", "model.safetensors", "training.json")]
 
 
 def rebuild() -> list[Path]:
@@ -165,9 +191,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m invlib.publish", description=__doc__)
     parser.add_argument("run", nargs="?", help="name under runs/, or a folder; without it the tables alone are made")
     parser.add_argument("--name", help="folder in results/; by default the run's preset")
+    parser.add_argument("--model", help="a model of the run, which goes to data/models in half precision; nothing else")
     args = parser.parse_args(argv)
     try:
-        written = publish(args.run, args.name) if args.run else rebuild()
+        if args.model and not args.run:
+            raise ValueError(f"name the run that has the model {args.model}")
+        if args.model:
+            written = publish_model(args.run, args.model)
+        else:
+            written = publish(args.run, args.name) if args.run else rebuild()
     except (FileNotFoundError, ValueError) as error:
         print(f"invlib.publish: {error}", file=sys.stderr)
         return 2
