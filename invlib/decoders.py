@@ -14,7 +14,6 @@ from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, Pretraine
 from transformers.modeling_outputs import CausalLMOutput
 
 from invlib.dealing import LENGTH_SIZE, collect, read_length
-from invlib.pooling import DEALT
 from invlib.settings import device
 
 POSITION_STD, QUERY_STD = 1.0, 0.06  # of `start_at_positions`
@@ -96,7 +95,7 @@ class Memory(nn.Module):
 
     def __init__(
         self, embedding_dim: int, slots: int, n_embd: int, prefix_size: int = 0, code_weight: float = 1.0,
-        dealt: bool = False,
+        dealt: int = 0,
     ):  # fmt: skip
         super().__init__()
         code_size = embedding_dim - prefix_size
@@ -106,7 +105,7 @@ class Memory(nn.Module):
         self.slots, self.prefix_size = slots, prefix_size
         self.code_scale = code_size**0.5 / code_weight if prefix_size else 1.0  # back to a mean square of 1
         self.prefix = nn.Linear(prefix_size, n_embd) if prefix_size else None
-        width = DEALT if dealt else code_size // slots
+        width = dealt or code_size // slots
         self.linear = nn.Identity() if width == n_embd else nn.Linear(width, n_embd)
         self.slot_embeddings = nn.Parameter(torch.empty(slots, n_embd).normal_(0, 0.02)) if slots > 1 else None
 
@@ -115,7 +114,7 @@ class Memory(nn.Module):
         code = self.code_scale * code
         if self.dealt:
             lengths = read_length(code[:, :LENGTH_SIZE], self.slots)
-            slots = collect(code[:, LENGTH_SIZE:], lengths, self.slots, DEALT)
+            slots = collect(code[:, LENGTH_SIZE:], lengths, self.slots, self.dealt)
         else:
             slots = code.unflatten(-1, (self.slots, -1))
         memory = self.linear(slots)  # (B, K, n_embd)

@@ -36,7 +36,7 @@ class InvertibleConfig(PretrainedConfig):
     def __init__(
         self, row="att_pool", pooling="attention", decoder="transformer", encoder="minilm", encoder_hash=None,
         encoder_layers=("last",), hidden_size=384, vocab_size=30522, embedding_dim=768, slots=1, prefix_size=0,
-        code_weight=1.0, position_start=False, dealt=False, n_embd=256,
+        code_weight=1.0, position_start=False, dealt=0, n_embd=256,
         n_layer=2, n_head=4, n_inner=1024, n_positions=64, word_embeddings="encoder", dropout=0.1, max_length=40,
         bos_token_id=101, eos_token_id=102, pad_token_id=0, unk_token_id=100, **kwargs,
     ):  # fmt: skip
@@ -62,7 +62,7 @@ def model_config(settings: Settings, **encoder) -> InvertibleConfig:
     if s.row == "no_vector" and s.variant in ("rnn", "encoder_only"):
         decoder = SHAPES[s.variant][1]
     by_query = s.row in ("multi_query", "hybrid")
-    dealt = by_query and s.dealt
+    dealt = s.dealt if by_query else 0
     slots = s.max_length - 1 if dealt else s.queries if by_query else s.slots
     prefix = (s.prefix_size or prefix_size(s.embedding_dim, s.queries)) if s.row == "hybrid" else 0
     return InvertibleConfig(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from invlib.dealing import LENGTH_SIZE, angles, deal
 from invlib.encoders import mean_pooling
 
-DEALT = 32  # numbers a word piece has at most where they are dealt
 POSITION_BIAS = 8.0  # of a query for its own token at the start: a weight of 0.99 among forty
 
 
@@ -102,18 +101,18 @@ class MultiQueryPooling(nn.Module):
     every query starts as an average over all tokens, and which of them is whose has to be found.
 
     dealt: there is a query for each place that a word piece can have, as many write as the sentence has pieces, and
-    the numbers of the vector are dealt out among these (dealing.py), up to DEALT each; 8 numbers tell how many.
+    the numbers of the vector are dealt out among these (dealing.py), at most `dealt` each; 8 numbers tell how many.
     """
 
     def __init__(
         self, input_size: int, embedding_dim: int, queries: int, max_length: int, position_start: bool = True,
-        dealt: bool = False, n_inner: int = 1024, n_key: int = 64,
+        dealt: int = 0, n_inner: int = 1024, n_key: int = 64,
     ):  # fmt: skip
         super().__init__()
         self.dealt, self.code_size = dealt, embedding_dim - (LENGTH_SIZE if dealt else 0)
         if self.code_size < queries or (not dealt and embedding_dim % queries):
             raise ValueError(f"{self.code_size} numbers can't be shared evenly by {queries} queries")
-        width = DEALT if dealt else embedding_dim // queries
+        width = dealt or embedding_dim // queries
         self.queries = nn.Parameter(torch.empty(queries, n_key).normal_(0, n_key**-0.5))
         self.keys = nn.Linear(input_size, n_key)
         self.positions = nn.Parameter(torch.zeros(queries, max_length))

@@ -48,7 +48,7 @@ class Settings:
     slots: int = setting(16, "K, the memory tokens that the vector is cut into")
     encoder_layers: tuple[str, ...] = setting(("last",), "the encoder's layers that pooling reads: word, last or both")
     queries: int = setting(32, "learned queries of multi_query and hybrid; each fills one slot of the code")
-    dealt: bool = setting(False, "multi_query, hybrid: deal all numbers of the code out over the word pieces there are")
+    dealt: int = setting(0, "multi_query, hybrid: numbers of the code that a word piece is dealt at most; 0 = slots")
     position_start: bool = setting(True, "multi_query, hybrid: start each query at one token position")
     prefix_size: int | None = setting(None, "numbers of hybrid's semantic prefix; None = about a third")
     code_weight: float = setting(0.2, "length of hybrid's code, beside its prefix of length 1")
@@ -170,7 +170,7 @@ def check_values(settings: Settings) -> None:
     for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
-    for name in ("code_noise", "between", "added_sentences"):
+    for name in ("dealt", "code_noise", "between", "added_sentences"):
         if getattr(s, name) < 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
     if s.schedule not in ("plateau", "cosine"):

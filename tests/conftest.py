@@ -112,8 +112,9 @@ def tiny_model(tiny_settings, tiny_encoder):
         if row == "cls_decoder":
             changes = {"embedding_dim": tiny_encoder.hidden_size, **changes}
         if row in ("multi_query", "hybrid"):
-            changes = {"encoder_layers": ("word", "last"), "queries": 8, "dealt": row == "hybrid", **changes}
-            changes = {"embedding_dim": 64, **changes}
+            dealt = 32 if row == "hybrid" else 0
+            own = {"encoder_layers": ("word", "last"), "queries": 8, "dealt": dealt, "embedding_dim": 64}
+            changes = own | changes
         return build_model(replace(tiny_settings, row=row, **changes), tiny_encoder).eval()
 
     return build

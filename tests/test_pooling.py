@@ -25,7 +25,7 @@ POOLINGS = {
     "constant": lambda: ConstantPooling(6),
     "multi_query": lambda: MultiQueryPooling(8, 12, queries=4, max_length=8),
     "no position start": lambda: MultiQueryPooling(8, 12, queries=4, max_length=8, position_start=False),
-    "dealt": lambda: MultiQueryPooling(8, 32, queries=7, max_length=8, dealt=True),
+    "dealt": lambda: MultiQueryPooling(8, 32, queries=7, max_length=8, dealt=32),
     "hybrid": lambda: HybridPooling(4, ["word", "last"], 15, 3, 0.2, queries=4, max_length=8),
 }
 

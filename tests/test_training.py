@@ -273,7 +273,7 @@ def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_setting
 
 def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settings, tiny_material):
     settings = replace(
-        tiny_settings, row="hybrid", embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=True,
+        tiny_settings, row="hybrid", embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=32,
         code_noise=0.1, between=0.5, added_sentences=0.5, schedule="cosine", epochs=3,
     )  # fmt: skip
     model, curves = train(settings, run, tiny_material)
