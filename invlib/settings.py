@@ -71,7 +71,7 @@ class Settings:
     stop_patience: int = setting(4, "epochs without a better validation loss before training stops")
     schedule: str = setting("plateau", "plateau: the rate is halved where the loss stands; cosine: down to 0 in time")
     code_noise: float = setting(0.0, "noise on the vector in training, in standard deviations of each number")
-    between: float = setting(0.0, "share of the headlines that training moves away from their vectors: see noise.py")
+    between: float = setting(0.0, "share of headlines whose vectors training moves away (noise.py), at its end")
     added_sentences: float = setting(0.0, "sentences of random and swapped word pieces a training headline")
     candidates: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
     sent_sim_weight: float = setting(0.1, "weight of sent_sim_loss; 0 = without")

@@ -119,16 +119,20 @@ class InvertibleTrainer(Trainer):
         if self.settings.schedule == "cosine" and self.lr_scheduler is None:
 
             def rate(step: int) -> float:
-                done = max(step / num_training_steps, self.clock.share)
-                return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+                return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * self.progress()))
 
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, rate)
         return super().create_scheduler(num_training_steps, optimizer)
 
+    def progress(self) -> float:
+        """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
+        return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
+
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
         if s.code_noise or s.between:
-            vector = perturbed(model.pool(inputs), s.code_noise, s.between, inputs["real"])
+            # The share grows: first what each number says, then how to do with less
+            vector = perturbed(model.pool(inputs), s.code_noise, s.between * self.progress(), inputs["real"])
             output = model(**inputs, sentence_embedding=vector)
         else:
             output = model(**inputs)

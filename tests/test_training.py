@@ -308,10 +308,11 @@ def test_noise_reaches_the_loss(tiny_settings, tiny_material, tiny_model, monkey
 
     monkeypatch.setattr(training, "perturbed", spy)
     settings = replace(tiny_settings, code_noise=0.3, between=0.2, epochs=1)
-    trainer = SimpleNamespace(settings=settings, state=SimpleNamespace(global_step=1))
+    state = SimpleNamespace(global_step=1, max_steps=4)
+    trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25)
     batch = training.collate([tiny_material.dataset("train")[k] for k in range(3)])
     loss = training.InvertibleTrainer.compute_loss(trainer, tiny_model("att_pool"), batch)
-    assert seen == [(0.3, 0.2, [True] * 3)] and loss > 0
+    assert seen == [(0.3, 0.05, [True] * 3)] and loss > 0
 
 
 def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, tiny_material, trainings):
