@@ -119,10 +119,12 @@ def evaluate(
 
     `run` is where the no-vector twin and the reference language model are looked for; what can't be measured
     without them is None, never 0. Accuracy, top-k and recovered bits are over the whole split, what is generated
-    over its first `n_generate` headlines.
+    over its first `n_generate` headlines. ValueError for an unknown split.
     """
     settings = settings or trained_settings(model)
     material = material or load_material(settings)
+    if split not in material.states:
+        raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
     run = Path(run) if run else (model.folder.parent.parent if model.folder else None)
     training = paths.read_json(model.folder / "training.json") if model.folder else {}
     dataset = material.dataset(split, with_states=model.reads_states)

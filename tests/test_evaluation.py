@@ -115,6 +115,8 @@ def test_another_split_and_another_search(trained, tiny_material):
     row = evaluate(model, split="validation", material=tiny_material, num_beams=3, run=run)
     assert (row["split"], row["search"], row["n"]) == ("validation", "beam 3", 8)
     assert trained_settings(model) == settings  # preset and how to measure included
+    with pytest.raises(ValueError, match="unknown split 'tset'; choose train, validation, test"):
+        evaluate(model, split="tset", material=tiny_material)
 
 
 def test_a_headline_that_was_cut_or_has_no_known_word_stops_nothing(
