@@ -119,6 +119,18 @@ def test_another_split_and_another_search(trained, tiny_material):
         evaluate(model, split="tset", material=tiny_material)
 
 
+def test_a_twin_that_rows_share_speaks_once_for_all(row, trained, tiny_material, monkeypatch):
+    _, model, settings = trained
+    decoded = []
+    generate_ids = type(model).generate_ids
+    monkeypatch.setattr(
+        type(model), "generate_ids", lambda self, z, **how: decoded.append(self.folder) or generate_ids(self, z, **how)
+    )
+    again = evaluate(model, material=tiny_material)
+    assert set(decoded) == {model.folder}
+    assert again["controls"]["no_vector"] == row["controls"]["no_vector"]
+
+
 def test_a_headline_that_was_cut_or_has_no_known_word_stops_nothing(
     tiny_model, tiny_settings, tiny_material, run, tmp_path
 ):
