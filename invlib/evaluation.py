@@ -14,7 +14,7 @@ from invlib.metrics import TOP_K, bootstrap, ratio
 from invlib.model import InvertibleSentenceModel
 from invlib.scorers import bertscore, paraphrase_similarity, scorer_names
 from invlib.settings import Settings, device, with_tuples
-from invlib.training import Material, load_material
+from invlib.training import Material, keep_freed_memory, load_material
 
 
 def trained_settings(model: InvertibleSentenceModel) -> Settings:
@@ -60,6 +60,16 @@ def spoken(
         "bertscore_f1": bertscore(said, reference, settings.scorers),
         "paraphrase_similarity": paraphrase_similarity(said, reference, settings.scorers),
     }  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def spoken_without_vector(
+    folder: Path, weights: str, states: Path, n_forced: int, n: int, scorers: str, num_beams: int
+) -> dict:
+    """`spoken` of a no-vector model against the first n headlines; kept likewise."""
+    model = InvertibleSentenceModel.from_pretrained(folder)
+    vectors = forced_without_vector(folder, weights, states, n_forced)["sentence_embedding"][:n]
+    return spoken(model, vectors, StatesDataset(TokenStates(states)), Settings(scorers=scorers), num_beams)
 
 
 def spoken_figures(out: dict) -> dict:
@@ -119,10 +129,13 @@ def evaluate(
 
     `run` is where the no-vector twin and the reference language model are looked for; what can't be measured
     without them is None, never 0. Accuracy, top-k and recovered bits are over the whole split, what is generated
-    over its first `n_generate` headlines.
+    over its first `n_generate` headlines. ValueError for an unknown split.
     """
     settings = settings or trained_settings(model)
     material = material or load_material(settings)
+    if split not in material.states:
+        raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
+    keep_freed_memory()  # the logits over all word pieces come and go by the hundred megabytes
     run = Path(run) if run else (model.folder.parent.parent if model.folder else None)
     training = paths.read_json(model.folder / "training.json") if model.folder else {}
     dataset = material.dataset(split, layers=model.reads_layers)
@@ -181,12 +194,11 @@ def control_figures(model, dataset, vectors, n, settings, reference, run, num_be
     folder = run / "models" / twin_name(settings) if run else None
     if folder and (folder / "training.json").exists():
         training = paths.read_json(folder / "training.json")
-        found = forced_without_vector(folder, model_hash(folder), dataset.states.folder, len(dataset))
-        twin = InvertibleSentenceModel.from_pretrained(folder)
+        twin = folder, model_hash(folder), dataset.states.folder, len(dataset)
         controls["no_vector"] = {
             "model": folder.name,
             "train_seconds": training["seconds"],
             "stopped_by": training["stopped_by"],
-            **measured(found, spoken(twin, found["sentence_embedding"][:n], dataset, settings, num_beams)),
+            **measured(forced_without_vector(*twin), spoken_without_vector(*twin, n, settings.scorers, num_beams)),
         }
     return controls

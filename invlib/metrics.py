@@ -40,8 +40,10 @@ def teacher_forced(model, dataset: StatesDataset, vectors=None, top_k: Sequence[
         own = logits.gather(1, labels[:, None])
         if not torch.isfinite(nats).all():
             raise ValueError("the model's cross-entropy is not finite: its weights or its vectors hold NaN or infinity")
-        earlier = torch.arange(logits.shape[1], device=labels.device) < labels[:, None]
-        rank = ((logits > own) | ((logits == own) & earlier)).sum(1)  # word pieces that come before the true one
+        rank = (logits > own).sum(1, dtype=torch.int32)  # word pieces that come before the true one
+        level = logits == own
+        for i in (level.sum(1, dtype=torch.int32) > 1).nonzero().flatten().tolist():  # ties, which are rare
+            rank[i] += level[i, : labels[i]].sum()
         row = torch.arange(len(batch["input_ids"]), device=labels.device)
         row = row.repeat_interleave(batch["attention_mask"].sum(1) - 1)  # the headline of each label
         n = len(batch["input_ids"])

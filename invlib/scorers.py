@@ -66,15 +66,20 @@ def _sentence_transformer(name: str):
         return SentenceTransformer(_folder(name))
 
 
+@lru_cache(maxsize=8)
+def _embeddings(name: str, texts: tuple[str, ...]) -> np.ndarray:
+    """Unit vectors of the texts, (N, H); kept, for every model is scored against the same references."""
+    different, place = np.unique(texts, return_inverse=True)
+    model = _sentence_transformer(name)
+    return model.encode(different.tolist(), normalize_embeddings=True, show_progress_bar=False)[place]
+
+
 def paraphrase_similarity(said: Sequence[str], reference: Sequence[str], scorers: str = "minilm") -> np.ndarray:
     """Cosine of the paraphrase model's embeddings of each pair, (N,) float in [-1, 1]; an empty text scores 0."""
     if len(said) != len(reference):
         raise ValueError(f"{len(said)} texts can't be scored against {len(reference)} references")
     if not len(said):
         return np.zeros(0)
-    model = _sentence_transformer(scorer_names(scorers)["paraphrase"])
-    a, b = (
-        model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False) for texts in (said, reference)
-    )
+    a, b = (_embeddings(scorer_names(scorers)["paraphrase"], tuple(texts)) for texts in (said, reference))
     empty = np.array([not (a.strip() and b.strip()) for a, b in zip(said, reference, strict=True)])
     return np.where(empty, 0.0, (a * b).sum(1))

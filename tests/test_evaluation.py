@@ -115,6 +115,20 @@ def test_another_split_and_another_search(trained, tiny_material):
     row = evaluate(model, split="validation", material=tiny_material, num_beams=3, run=run)
     assert (row["split"], row["search"], row["n"]) == ("validation", "beam 3", 8)
     assert trained_settings(model) == settings  # preset and how to measure included
+    with pytest.raises(ValueError, match="unknown split 'tset'; choose train, validation, test"):
+        evaluate(model, split="tset", material=tiny_material)
+
+
+def test_a_twin_that_rows_share_speaks_once_for_all(row, trained, tiny_material, monkeypatch):
+    _, model, settings = trained
+    decoded = []
+    generate_ids = type(model).generate_ids
+    monkeypatch.setattr(
+        type(model), "generate_ids", lambda self, z, **how: decoded.append(self.folder) or generate_ids(self, z, **how)
+    )
+    again = evaluate(model, material=tiny_material)
+    assert set(decoded) == {model.folder}
+    assert again["controls"]["no_vector"] == row["controls"]["no_vector"]
 
 
 def test_a_headline_that_was_cut_or_has_no_known_word_stops_nothing(

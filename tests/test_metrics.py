@@ -81,6 +81,16 @@ def test_teacher_forced_with_given_vectors_reads_those(tiny_model, tiny_material
     assert not np.allclose(other["nats"], own["nats"])
 
 
+def test_of_equally_likely_pieces_the_vocabularys_first_come_first(tiny_model, tiny_material, monkeypatch):
+    model, data = tiny_model(), tiny_material.dataset("test")
+    monkeypatch.setattr(model, "logits", lambda states: torch.zeros(len(states), model.config.vocab_size))
+    labels = [data[i]["input_ids"][1:] for i in range(len(data))]
+    middle = int(np.median(np.concatenate(labels)))
+    found = metrics.teacher_forced(model, data, top_k=(middle,))
+    assert found[f"hits_{middle}"].tolist() == [(ids < middle).sum() for ids in labels]
+    assert 0 < found[f"hits_{middle}"].sum() < found["tokens"].sum()
+
+
 def test_recovered_bits_are_positive_where_the_vector_helps():
     nats, reference = np.array([1.0, 8.0, 5.0]), np.array([5.0, 5.0, 5.0])
     np.testing.assert_allclose(recovered_bits(nats, reference), [4 / math.log(2), -3 / math.log(2), 0])

@@ -57,6 +57,7 @@ def test_each_pair_is_scored_by_itself():
     np.testing.assert_allclose(together[::-1], bertscore(SAID[::-1], REFERENCE[::-1]), atol=1e-5)
     np.testing.assert_allclose(together[1:2], bertscore(SAID[1:2], REFERENCE[1:2]), atol=1e-5)
     together = paraphrase_similarity(SAID, REFERENCE)
+    np.testing.assert_array_equal(paraphrase_similarity(SAID * 2, REFERENCE * 2), np.tile(together, 2))
     np.testing.assert_allclose(together[::-1], paraphrase_similarity(SAID[::-1], REFERENCE[::-1]), atol=1e-5)
 
 
