@@ -9,9 +9,20 @@ from torch.nn import functional as F
 from invlib.encoders import FrozenEncoder, mean_pooling
 
 
-def draw_candidates(labels: Tensor, vocab_size: int, n_random: int) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def nearest_pieces(word_embeddings: Tensor, k: int) -> Tensor:
+    """The `k` word pieces whose embeddings have the highest cosine with each piece's own, (V, H) -> (V, k) int64."""
+    table = F.normalize(word_embeddings.float(), dim=-1)
+    found = [(part @ table.T).topk(k + 1).indices for part in table.split(2048)]
+    return torch.cat(found)[:, 1:]  # the nearest of all is the piece itself
+
+
+def draw_candidates(
+    labels: Tensor, vocab_size: int, n_random: int, neighbours: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The word pieces that a step's softmax runs over: the batch's own, and `n_random` others drawn evenly.
 
+    neighbours (V, k): the pieces that each piece is taken for most easily; the batch's own bring theirs along.
     Returns candidates (C,) int64, sorted, and correction (C,) float32. A drawn piece stands for the
     (pieces not in the batch) / n_random pieces that were not drawn, so the logarithm of that ratio is added to its
     logit: the softmax's denominator is then right on the average, and what is learned are probabilities over all
@@ -19,6 +30,8 @@ def draw_candidates(labels: Tensor, vocab_size: int, n_random: int) -> tuple[Ten
     """
     own = torch.zeros(vocab_size, dtype=torch.bool, device=labels.device)
     own[labels] = True
+    if neighbours is not None:
+        own[neighbours[labels]] = True
     others = (~own).nonzero().flatten()
     n_random = min(n_random, len(others))
     drawn = others[torch.randperm(len(others), device=labels.device)[:n_random]]
@@ -29,12 +42,14 @@ def draw_candidates(labels: Tensor, vocab_size: int, n_random: int) -> tuple[Ten
     return candidates, correction[candidates]
 
 
-def reconstruction_loss(model, output: dict[str, Tensor], n_candidates: int = 0) -> Tensor:
+def reconstruction_loss(
+    model, output: dict[str, Tensor], n_candidates: int = 0, neighbours: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy over the labelled positions, in nats; over all word pieces where n_candidates is 0."""
     states, labels = output["states"], output["labels"]
     if not n_candidates:
         return F.cross_entropy(model.logits(states).float(), labels)
-    candidates, correction = draw_candidates(labels, model.config.vocab_size, n_candidates)
+    candidates, correction = draw_candidates(labels, model.config.vocab_size, n_candidates, neighbours)
     logits = model.logits(states, candidates).float() + correction  # (N, C)
     return F.cross_entropy(logits, torch.searchsorted(candidates, labels))
 

@@ -74,6 +74,7 @@ class Settings:
     between: float = setting(0.0, "share of headlines whose vectors training moves away (noise.py), at its end")
     added_sentences: float = setting(0.0, "sentences of random and swapped word pieces a training headline")
     candidates: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
+    neighbours: int = setting(0, "nearest word pieces that each of the batch's own brings into the training loss")
     sent_sim_weight: float = setting(0.1, "weight of sent_sim_loss; 0 = without")
     sent_sim_every: int = setting(32, "sent_sim_loss is computed at each k-th step")
     sent_sim_size: int = setting(16, "headlines of the batch that sent_sim_loss reads")
@@ -170,7 +171,7 @@ def check_values(settings: Settings) -> None:
     for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
-    for name in ("dealt", "code_noise", "between", "added_sentences"):
+    for name in ("dealt", "neighbours", "code_noise", "between", "added_sentences"):
         if getattr(s, name) < 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
     if s.schedule not in ("plateau", "cosine"):

@@ -40,7 +40,7 @@ from invlib.added import added_sentences
 from invlib.batches import Joined, StatesDataset, collate
 from invlib.data import Corpus, load_headlines
 from invlib.encoders import FrozenEncoder, TokenStates, load_encoder, token_states
-from invlib.losses import reconstruction_loss, sent_sim_loss
+from invlib.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
 from invlib.model import InvertibleSentenceModel, build_model
 from invlib.noise import perturbed
 from invlib.scorers import bertscore
@@ -107,6 +107,8 @@ class InvertibleTrainer(Trainer):
     def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, clock: "Clock", **kwargs):
         super().__init__(*args, **kwargs)
         self.settings, self.encoder, self.clock = settings, encoder, clock
+        words = encoder.word_embeddings
+        self.neighbours = nearest_pieces(words, settings.neighbours) if settings.neighbours else None
         self.sent_sim: list[float] = []
         self.sent_sim_seconds = 0.0
 
@@ -136,7 +138,7 @@ class InvertibleTrainer(Trainer):
             output = model(**inputs, sentence_embedding=vector)
         else:
             output = model(**inputs)
-        loss = reconstruction_loss(model, output, s.candidates)
+        loss = reconstruction_loss(model, output, s.candidates, self.neighbours)
         if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
             started = time.perf_counter()
             similarity = sent_sim_loss(model, self.encoder, inputs, s.sent_sim_size)

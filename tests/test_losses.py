@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from invlib.batches import collate
 from invlib.encoders import mean_pooling
-from invlib.losses import draw_candidates, reconstruction_loss, sent_sim_loss
+from invlib.losses import draw_candidates, nearest_pieces, reconstruction_loss, sent_sim_loss
 
 
 def first_batch(material, model, n: int = 8):
@@ -46,6 +46,20 @@ def test_candidates_hold_the_batchs_own_words_and_as_many_others():
     own = torch.isin(candidates, labels)
     assert own.sum() == 3 and (correction[own] == 0).all()
     torch.testing.assert_close(correction[~own], torch.full((30,), math.log(97 / 30)))
+
+
+def test_a_batchs_words_bring_their_neighbours():
+    torch.manual_seed(0)
+    table = torch.randn(100, 5)
+    table[50:] = 2 * table[:50] + 0.01 * torch.randn(50, 5)  # piece i and piece i + 50 point the same way
+    near = nearest_pieces(table, 2)
+    assert near.shape == (100, 2) and near[:50, 0].tolist() == list(range(50, 100))
+    assert not (near == torch.arange(100).unsqueeze(1)).any()
+    labels = torch.tensor([7, 3, 7])
+    candidates, correction = draw_candidates(labels, 100, 10, near)
+    sure = {7, 3, *near[7].tolist(), *near[3].tolist()}
+    assert sure <= set(candidates.tolist()) and len(candidates) == len(sure) + 10
+    assert (correction[torch.isin(candidates, torch.tensor(sorted(sure)))] == 0).all() and (correction > 0).sum() == 10
 
 
 def test_with_all_candidates_it_is_the_full_softmax(problem):

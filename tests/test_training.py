@@ -309,7 +309,7 @@ def test_noise_reaches_the_loss(tiny_settings, tiny_material, tiny_model, monkey
     monkeypatch.setattr(training, "perturbed", spy)
     settings = replace(tiny_settings, code_noise=0.3, between=0.2, epochs=1)
     state = SimpleNamespace(global_step=1, max_steps=4)
-    trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25)
+    trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25, neighbours=None)
     batch = training.collate([tiny_material.dataset("train")[k] for k in range(3)])
     loss = training.InvertibleTrainer.compute_loss(trainer, tiny_model("att_pool"), batch)
     assert seen == [(0.3, 0.05, [True] * 3)] and loss > 0
