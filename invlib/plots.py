@@ -8,11 +8,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from invlib import paths
+from invlib.dealing import layout
 
 STYLE = Path(__file__).with_name("invlib.mplstyle")
 NAMES = {  # columns of a curve or a table -> what the axis says
@@ -170,6 +172,33 @@ def scatter_with_intervals(
             ax.annotate(labels[k], (a, b), xytext=(7, 6), textcoords="offset points")
     ax.scatter(x, y, **{"s": 60, "zorder": 2, **points})
     return named(ax, xlabel, ylabel)
+
+
+def dealt_numbers(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Axes:
+    """Which of a code's `size` numbers belong to which word piece of a sentence (dealing.py), `places` at most each."""
+    piece, _, there = (part[0].numpy() for part in layout(torch.tensor([len(pieces)]), size, places))
+    grid = np.full((len(pieces), size), np.nan)
+    grid[piece[there], np.flatnonzero(there)] = piece[there] % 2
+    ax.imshow(grid, aspect="auto", interpolation="none", cmap="coolwarm", vmin=0, vmax=1)
+    ax.set_yticks(range(len(pieces)), [p.replace("$", r"\$") for p in pieces], fontsize=10)
+    ax.grid(False)
+    return named(ax, "number of the code")
+
+
+def two_virtues(ax: Axes, points: pd.DataFrame, **style) -> Axes:
+    """What comes back against what is kept of the meaning: one point a row, named in the legend.
+
+    points: columns label, exact_match, rank_correlation and, where measured, <either>_low and <either>_high.
+    """
+    colours = plt.get_cmap("tab20")
+    for k, point in enumerate(points.to_dict("records")):
+        ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
+        x_interval, y_interval = (None if pd.isna(end[0]) else end for end in ends)
+        look = {"color": colours(k % 20), "marker": "os^Dvp"[k % 6], "label": point["label"], **style}
+        at = [point["rank_correlation"]], [point["exact_match"]]
+        scatter_with_intervals(ax, *at, [x_interval], [y_interval], **look)
+    ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    return named(ax, "rank correlation with the encoder", NAMES["exact_match"])
 
 
 def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=None, **bars) -> Axes:

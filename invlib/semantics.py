@@ -1,4 +1,4 @@
-"""What lies between vectors: halfway from one headline to another, and one word changed."""
+"""What lies between vectors: halfway from one headline to another, one word changed, two words exchanged."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from invlib.metrics import unit
+from invlib.metrics import bootstrap, unit
 
 LN2 = float(np.log(2))
 
@@ -41,6 +41,47 @@ def random_pairs(n: int, size: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     first = rng.integers(n, size=size)
     return np.stack([first, (first + rng.integers(1, n, size=size)) % n], axis=1)
+
+
+def disjoint_pairs(n: int, size: int | None = None, seed: int = 0) -> np.ndarray:
+    """Pairs of n in which each stands once at most, (size, 2); None = as many as there are: n // 2."""
+    pairs = np.random.default_rng(seed).permutation(n)[: n // 2 * 2].reshape(-1, 2)
+    return pairs[:size]
+
+
+def relative_distance(before: np.ndarray, after: np.ndarray, seed: int = 0) -> np.ndarray:
+    """How far each vector moves, (N,), in units of the mean distance between two of `before`; both (N, D)."""
+    pairs = random_pairs(len(before), 2000, seed)
+    usual = np.linalg.norm(before[pairs[:, 0]] - before[pairs[:, 1]], axis=1).mean()
+    return np.linalg.norm(after - before, axis=1) / usual
+
+
+def words_exchanged(encoder, texts: Sequence[str], longest: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """(texts, the same with two of their words exchanged), without those that stay the same or are too long."""
+    rng, exchanged = np.random.default_rng(seed), []
+    for words in map(str.split, texts):
+        if len(words) > 1:
+            a, b = rng.choice(len(words), size=2, replace=False)
+            words[a], words[b] = words[b], words[a]
+        exchanged.append(" ".join(words))
+    kept, _ = differing_and_fitting(encoder, texts, exchanged, longest)
+    return [texts[k] for k in kept], [exchanged[k] for k in kept]
+
+
+def differing_and_fitting(encoder, texts: Sequence[str], changed: Sequence[str], longest: int) -> tuple[list, list]:
+    """Which texts differ from their changed ones in word pieces and are, as these, not too long; the ids of both."""
+    ids = [encoder.tokenizer(list(side))["input_ids"] for side in (texts, changed)]
+    return [k for k, (x, y) in enumerate(zip(*ids, strict=True)) if max(len(x), len(y)) <= longest and x != y], ids
+
+
+def means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int = 1000) -> list[dict]:
+    """One row for each column: measure, mean, low, high (95 %, resampling rows), n; what is NaN is left out."""
+    lines = []
+    for column in columns:
+        values = table[column].dropna().to_numpy(float)
+        mean, ends = (values.mean(), bootstrap(np.mean, values, n=n_bootstrap)) if len(values) else (None, (None, None))
+        lines.append({"measure": column, "mean": mean, "low": ends[0], "high": ends[1], "n": len(values)})
+    return lines
 
 
 def on_the_way(
@@ -83,16 +124,13 @@ def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame
         other = words[(k + int(rng.integers(1, len(words)))) % len(words)]
         place = int(rng.integers(len(own)))
         changed.append(" ".join([*own[:place], other[int(rng.integers(len(other)))], *own[place + 1 :]]))
-    ids = [encoder.tokenizer(list(side))["input_ids"] for side in (texts, changed)]
-    kept = [k for k, (x, y) in enumerate(zip(*ids, strict=True)) if max(len(x), len(y)) <= longest and x != y]
+    kept, ids = differing_and_fitting(encoder, texts, changed, longest)
     texts, changed = [texts[k] for k in kept], [changed[k] for k in kept]
     before, after = model.encode(texts), model.encode(changed)
     said = [model.generate_ids(side) for side in (before, after)]
-    pairs = random_pairs(len(texts), 2000, seed)
-    usual = np.linalg.norm(before[pairs[:, 0]] - before[pairs[:, 1]], axis=1).mean()
     return pd.DataFrame(
         {
-            "text": texts, "changed": changed, "distance": np.linalg.norm(after - before, axis=1) / usual,
+            "text": texts, "changed": changed, "distance": relative_distance(before, after, seed),
             "cosine": (unit(before) * unit(after)).sum(1),
             "tokens_in": [differing(ids[0][k][1:], ids[1][k][1:]) for k in kept],
             "tokens_out": [differing(x, y) for x, y in zip(*said, strict=True)],

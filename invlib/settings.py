@@ -19,7 +19,7 @@ def setting(default, meaning: str):
     return field(default=default, metadata={"meaning": meaning})
 
 
-TUPLES = ("rows", "encoder_layers")  # the fields that hold several names
+TUPLES = ("rows", "encoder_layers", "ablations")  # the fields that hold several names
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Settings:
     minutes: float | None = setting(None, "at most this many minutes of training a row")
     twin_minutes: float | None = setting(None, "at most this many minutes for a no-vector twin")
     table_minutes: float | None = setting(None, "minutes of each run of a notebook's own table, all alike (07 on)")
+    ablations: tuple[str, ...] = setting((), "variants of hybrid that notebook 07 trains, table_minutes each")
     batch_size: int = setting(64, "headlines a step")
     learning_rate: float = setting(1e-3, "AdamW's starting learning rate")
     weight_decay: float = setting(0.01, "AdamW's weight decay")

@@ -14,6 +14,18 @@ from invlib.settings import ROW_IDS, Settings, row_names, split_row_name
 from invlib.training import Material, load_material
 
 MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # settings that no model depends on
+ABLATIONS = {  # variants that notebook 07 trains for its own tables, and what is changed in each; no rows of the run
+    "plain": "nothing: the whole design",
+    "no_position_start": "queries start anywhere",
+    "last_only": "word embeddings not read",
+    "slots": "even slots, nothing is dealt out",
+    "own_words": "the decoder learns its own words",
+    "no_added": "no added sentences",
+    "no_noise": "no noise in training",
+    "between": "training between the vectors too",
+    "no_prefix": "code alone, no prefix",
+    "mine": "your variant",
+}
 IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json
 
 
@@ -56,7 +68,7 @@ class TrainedRun:
 def load_run(
     run: str | Path | None, settings: Settings, *, rows=None, encoder: str | None = None, seed: int | None = None
 ) -> TrainedRun:
-    """The trained models of a run (as `paths.find_run` finds it), without the no-vector twins.
+    """The trained models of a run (as `paths.find_run` finds it), without the no-vector twins and the ablations.
 
     A model keeps the settings it was trained with; `settings` says how it is measured (scorers, n_generate, n_search,
     n_bootstrap) and, where it names one, the data.
@@ -67,7 +79,8 @@ def load_run(
     folder = paths.find_run(run, needs="models")
     found = sorted(path.parent for path in folder.glob("models/*/training.json"))
     saved = {path.name: Settings(**paths.read_json(path / "training.json")["settings"]) for path in found}
-    names = [name for name, s in saved.items() if s.row != "no_vector" and encoder in (None, s.encoder)]
+    own = {name: s for name, s in saved.items() if s.row != "no_vector" and s.variant not in ABLATIONS}
+    names = [name for name, s in own.items() if encoder in (None, s.encoder)]
     names = sorted((name for name in names if seed in (None, saved[name].seed)), key=place)
     models = {name: InvertibleSentenceModel.from_pretrained(folder / "models" / name) for name in names}
     if rows is not None:

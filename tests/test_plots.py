@@ -84,6 +84,25 @@ def test_scatter_draws_the_intervals_it_has(ax):
     assert len(ax.lines) == 1 and len(ax.texts) == 2
 
 
+def test_each_dealt_number_belongs_to_its_piece(ax):
+    assert plots.dealt_numbers(ax, ["$", "oil", "[SEP]"], 10, 2) is ax  # two at most: four numbers stay unused
+    grid = ax.images[0].get_array().filled(np.nan)
+    assert np.isfinite(grid).sum() == 6 and np.isfinite(grid[1]).nonzero()[0].tolist() == [1, 4]
+    ax.figure.canvas.draw()
+
+
+def test_two_virtues_have_a_point_and_a_name_each(ax):
+    points = pd.DataFrame(
+        {
+            "label": ["a", "b"], "exact_match": [0.1, 0.9], "rank_correlation": [0.5, 0.8],
+            "exact_match_low": [0.0, None], "exact_match_high": [0.2, None],
+        }
+    )  # fmt: skip
+    assert plots.two_virtues(ax, points) is ax
+    assert len(ax.collections) == 2 and len(ax.lines) == 1 and ax.get_legend_handles_labels()[1] == ["a", "b"]
+    assert "encoder" in ax.get_xlabel() and "exactly" in ax.get_ylabel()
+
+
 def test_histogram_of_whole_numbers_has_a_bar_for_each(ax):
     plots.histogram(ax, np.array([2, 3, 3, 5]), "word pieces")
     assert [p.get_height() for p in ax.patches] == [1, 2, 0, 1]

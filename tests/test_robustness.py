@@ -1,11 +1,21 @@
 """Noise and fewer bits: in the units that are said, fitted on the training vectors."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from invlib.packed_ids import PackedIds
 from invlib.pooling import fit_components
-from invlib.robustness import quantized, robustness, vectors_of, with_noise
+from invlib.robustness import (
+    best_of,
+    given_back,
+    packed_beside,
+    quantized,
+    robustness,
+    short_figures,
+    vectors_of,
+    with_noise,
+)
 
 
 def test_noise_is_in_each_numbers_standard_deviations_and_seeded():
@@ -46,3 +56,32 @@ def test_a_control_that_is_exact_loses_with_noise_only(tiny_encoder, tiny_materi
     assert exact[0] == 1 and exact[1] < 0.5 and exact[2] == 1 and (table.n == 12).all()
     assert table.noise.tolist() == [0, 3, 0] and table.bits.isna().tolist() == [True, True, False]
     assert (table.low <= table.generated_accuracy).all() and (table.generated_accuracy <= table.high).all()
+
+
+def test_packed_beside_leaves_out_what_has_no_room(tiny_encoder):
+    components = np.eye(32, dtype=np.float32)[:, :8]
+    id_bits = (tiny_encoder.vocab_size - 1).bit_length()
+    made = packed_beside(tiny_encoder, components, 8 + id_bits // 2, 0.2, 16)
+    assert 1 not in made and all(p.bits == bits and p.prefix == 8 for bits, p in made.items()) and 8 in made
+    assert sorted(packed_beside(tiny_encoder, components, 160, 0.2, 16)) == [1, 2, 4, 8]
+
+
+def test_the_best_is_chosen_at_each_level():
+    levels = {"noise": [0.0, 0.4, 0.0], "bits": [None, None, 4]}
+    tables = {1: [0.9, 0.7, 0.5], 8: [1.0, 0.2, 0.5]}
+    best = best_of({bits: pd.DataFrame(levels | {"generated_accuracy": a}) for bits, a in tables.items()})
+    assert best.generated_accuracy.tolist() == [1.0, 0.7, 0.5] and best.packed_bits.tolist() == [8, 1, 1]
+    assert best.noise.tolist() == [0, 0.4, 0] and best.bits.isna().tolist() == [True, True, False]
+
+
+def test_short_figures_are_those_of_the_longer_ways(tiny_model, tiny_material):
+    model, layers = tiny_model("hybrid"), ("word", "last")
+    data, train = tiny_material.dataset("test", layers=layers), tiny_material.dataset("train", layers=layers)
+    found = short_figures(model, data, train, noise=0.4, n_bootstrap=20)
+    noisy = robustness(model, data, train, noise=(0.0, 0.4), bits=(), n_bootstrap=20)
+    accuracies = [found["generated_accuracy"], found["noisy_accuracy"]]
+    np.testing.assert_allclose(accuracies, noisy.generated_accuracy)
+    given = given_back(model, vectors_of(model, data), data, 20)
+    assert found["exact_match"] == given["exact_match"] and found["exact_match_high"] == given["exact_high"]
+    assert found["rank_correlation_low"] <= found["rank_correlation"] <= found["rank_correlation_high"]
+    assert found["n"] == 16

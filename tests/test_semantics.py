@@ -1,12 +1,24 @@
 """Between vectors: what is measured is what is said to be measured."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from invlib import metrics, network, semantics
 from invlib.packed_ids import PackedIds
 from invlib.pooling import fit_components
-from invlib.semantics import bits_a_token, differing, on_the_way, one_word_changed, random_pairs, sts_spearman
+from invlib.semantics import (
+    bits_a_token,
+    differing,
+    disjoint_pairs,
+    means,
+    on_the_way,
+    one_word_changed,
+    random_pairs,
+    relative_distance,
+    sts_spearman,
+    words_exchanged,
+)
 
 
 @pytest.fixture
@@ -29,6 +41,36 @@ def test_a_pair_is_of_two_different_ones():
     assert pairs.shape == (500, 2) and (pairs[:, 0] != pairs[:, 1]).all() and set(pairs.ravel()) == {0, 1, 2}
     with pytest.raises(ValueError, match="1 sentence"):
         random_pairs(1, 5)
+
+
+def test_disjoint_pairs_use_each_once():
+    pairs = disjoint_pairs(7)
+    assert pairs.shape == (3, 2) and len(set(pairs.ravel())) == 6
+    assert disjoint_pairs(7, 2).tolist() == pairs[:2].tolist()
+
+
+def test_exchanged_words_are_the_same_words(tiny_encoder):
+    texts = ["oil falls again", "gold", "oil oil", "copper slips again on weak data " * 4, "gold rises"]
+    kept, exchanged = words_exchanged(tiny_encoder, texts, longest=16)
+    assert kept == ["oil falls again", "gold rises"]  # one word, twice the same, too long: left out
+    for before, after in zip(kept, exchanged, strict=True):
+        assert sorted(before.split()) == sorted(after.split())
+        assert sum(x != y for x, y in zip(before.split(), after.split(), strict=True)) == 2
+
+
+def test_distance_is_in_units_of_two_sentences():
+    rng = np.random.default_rng(0)
+    z, other = rng.standard_normal((2, 400, 50))
+    np.testing.assert_allclose(relative_distance(z, other).mean(), 1, atol=0.02)
+    np.testing.assert_allclose(relative_distance(10 * z, 10 * z + 1), relative_distance(z, z + 0.1))
+    assert relative_distance(z, z).max() == 0
+
+
+def test_means_leave_out_what_is_not_there():
+    table = pd.DataFrame({"a": [1.0, 3.0, None], "b": [None, None, None]})
+    first, second = means(table, ["a", "b"], n_bootstrap=50)
+    assert first["mean"] == 2 and 1 <= first["low"] <= first["high"] <= 3 and first["n"] == 2
+    assert second == {"measure": "b", "mean": None, "low": None, "high": None, "n": 0}
 
 
 def test_on_the_way_begins_at_the_first_text(packed, tiny_model, tiny_material):
