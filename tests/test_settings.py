@@ -33,7 +33,8 @@ def test_every_preset_loads_and_its_rows_can_be_built(name):
         assert chosen.name == row
         config = model_config(chosen, hidden_size=hidden)
         assert config.n_embd % config.n_head == 0
-        assert config.decoder != "transformer" or config.embedding_dim % config.slots == 0
+        even = (config.embedding_dim - config.prefix_size) % config.slots == 0
+        assert config.decoder != "transformer" or config.dealt or even
         assert config.max_length <= config.n_positions
 
 
