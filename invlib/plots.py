@@ -185,16 +185,17 @@ def dealt_numbers(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Ax
     return named(ax, "number of the code")
 
 
-def two_virtues(ax: Axes, points: pd.DataFrame, **style) -> Axes:
+def two_virtues(ax: Axes, points: pd.DataFrame, colours: str = "tab10", **style) -> Axes:
     """What comes back against what is kept of the meaning: one point a row, named in the legend.
 
     points: columns label, exact_match, rank_correlation and, where measured, <either>_low and <either>_high.
     """
-    colours = plt.get_cmap("tab20")
+    drawn = plt.get_cmap(colours) if colours == "tab10" else plt.get_cmap(colours, len(points) + 2)
     for k, point in enumerate(points.to_dict("records")):
         ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
         x_interval, y_interval = (None if pd.isna(end[0]) else end for end in ends)
-        look = {"color": colours(k % 20), "marker": "os^Dvp"[k % 6], "label": point["label"], **style}
+        colour = drawn(k % 10 if colours == "tab10" else k + 2)  # of a scale, not its palest
+        look = {"color": colour, "marker": "o^Dvp"[k % 5], "label": point["label"], **style}
         at = [point["rank_correlation"]], [point["exact_match"]]
         scatter_with_intervals(ax, *at, [x_interval], [y_interval], **look)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
