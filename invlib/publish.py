@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     for path in written:
         print(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
     shown = report.published()
-    if args.run and shown and not any(path.is_relative_to(shown) for path in written):
+    if args.run and not args.model and shown and not any(path.is_relative_to(shown) for path in written):
         print(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
     return 0
 

@@ -2,39 +2,32 @@
 
 import re
 
-import pytest
-
 from invlib import paths, report
-from invlib.settings import load_preset, select_row
-from invlib.training import train
 
 README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
-SMALL = {'"cpu"': '"smoke"', "att_pool_768": "att_pool_96"}  # the same lines at the size of a test
-
-
-@pytest.fixture(scope="module")
-def small_run(tmp_path_factory):
-    """A run with the smoke preset's att_pool."""
-    run = tmp_path_factory.mktemp("readme")
-    train(select_row(load_preset("smoke", data="synthetic"), "att_pool_96"), run)
-    return run
 
 
 def python_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_python_lines_run(small_run, monkeypatch, capsys):
-    monkeypatch.setenv("INVLIB_RUN", str(small_run))
-    monkeypatch.setenv("INVLIB_DATA", "")
-    first, second = python_blocks()
-    for small in SMALL.items():
-        first, second = first.replace(*small), second.replace(*small)
-    second = second.replace("embedding_dim=384", 'embedding_dim=384, data="synthetic"')
+def test_the_models_lines_show_what_they_print(monkeypatch, capsys):
+    """The lines run minutes after a clone, from its folder, and print what README.md says they print."""
+    monkeypatch.chdir(paths.ROOT)
     names: dict = {}
-    exec(compile(first, "README.md, own sentences", "exec"), names)
-    assert names["z"].shape == (1, 96)
-    exec(compile(second, "README.md, change one thing", "exec"), names)
+    exec(compile(python_blocks()[0], "README.md, own sentences", "exec"), names)
+    assert names["z"].shape == (1, 384)
+    (shown,) = re.findall(r"print\(model.decode\(z\)\)  # (.*)", README)
+    assert capsys.readouterr().out.strip() == shown
+
+
+def test_the_lines_that_train_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("INVLIB_RUN", str(tmp_path))
+    monkeypatch.setenv("INVLIB_DATA", "")
+    lines = python_blocks()[1].replace('"cpu"', '"smoke"')  # the same lines at the size of a test
+    lines = lines.replace("embedding_dim=384", 'embedding_dim=384, data="synthetic"')
+    names: dict = {}
+    exec(compile(lines, "README.md, change one thing", "exec"), names)
     assert names["settings"].slots == 8 and names["model"].config.embedding_dim == 384
     assert re.search(r"^(0\.\d+|[01]\.0)$", capsys.readouterr().out, flags=re.MULTILINE)
 
