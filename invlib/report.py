@@ -110,6 +110,7 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
             | {
                 "teacher-forced accuracy": marked(row, with_interval(row, "accuracy")),
                 "top 10": number(top_k.get("10", top_k.get(10))),
+                "headlines": str(row.get("n") or NONE),
                 "generated accuracy": with_interval(row, "generated_accuracy"),
                 "exact match": with_interval(row, "exact_match"),
                 "BLEU": number(row.get("bleu"), 1),
