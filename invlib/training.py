@@ -14,9 +14,6 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +33,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from invlib import metrics, paths
-from invlib.added import added_sentences
-from invlib.batches import Joined, StatesDataset, collate
-from invlib.data import Corpus, load_headlines
-from invlib.encoders import FrozenEncoder, TokenStates, load_encoder, token_states
+from invlib.batches import collate
+from invlib.encoders import FrozenEncoder, load_encoder
 from invlib.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
+from invlib.material import Material, load_material
 from invlib.model import InvertibleSentenceModel, build_model
 from invlib.noise import perturbed
 from invlib.scorers import bertscore
@@ -52,54 +48,6 @@ ABOUT_MEASURING = (
     "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch", "table_minutes",
     "ablations",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Material:
-    """What every row of a run shares: the split headlines, the frozen encoder and its token states."""
-
-    corpus: Corpus
-    encoder: FrozenEncoder
-    states: dict[str, TokenStates]
-
-    def dataset(self, split: str, limit: int | None = None, layers: Sequence[str] = ("last",)) -> StatesDataset:
-        n = len(self.states[split])
-        return StatesDataset(self.states[split], range(min(n, limit or n)), layers, self.word_embeddings)
-
-    @cached_property
-    def word_embeddings(self) -> np.ndarray:
-        """The frozen encoder's table, (V, H) float32."""
-        return self.encoder.word_embeddings.cpu().numpy()
-
-    def training_set(self, layers: Sequence[str], added: float, seed: int) -> StatesDataset | Joined:
-        """The training headlines, and as many made sentences as `added` says for each."""
-        train = self.dataset("train", layers=layers)
-        if not added:
-            return train
-        states = self.states["train"]
-        real = [states.input_ids(i) for i in range(len(states))]
-        made = added_sentences(real, self.encoder, round(added * len(real)), seed)
-        made = token_states(self.encoder, made, max(map(len, made)))
-        return Joined([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
-
-    def label_counts(self) -> torch.Tensor:
-        """How often each word piece is a label in the training headlines, (V,); [CLS] never is."""
-        counts = np.bincount(self.states["train"].tokens, minlength=self.encoder.vocab_size)
-        counts[self.encoder.bos_token_id] = 0
-        return torch.from_numpy(counts)
-
-
-def load_material(settings: Settings, progress: bool = True) -> Material:
-    """Headlines, encoder and token states of a run; the states are computed once and kept in runs/cache."""
-    corpus = load_headlines(
-        settings.data, seed=settings.seed, allow_synthetic=settings.allow_synthetic, limit=settings.n_headlines
-    )
-    encoder = load_encoder(settings.encoder)
-    states = {
-        split: token_states(encoder, list(corpus.splits[split]["text"]), settings.max_length, progress=progress)
-        for split in ("train", "validation", "test")
-    }
-    return Material(corpus, encoder, states)
 
 
 class InvertibleTrainer(Trainer):
