@@ -22,11 +22,12 @@ ORDER = ("study", "gpu", "deck", "cpu")  # which published run README.md shows: 
 ROWS = ("rnn", "encoder_only", "cls_decoder", "att_pool")  # the order of the main table; others follow by name
 PROVENANCE = ("preset", "seed", "data_source", "data_hash", "encoder", "scorers", "device")
 CONTROLLED = ("accuracy", "generated_accuracy", "exact_match", "bertscore_f1", "paraphrase_similarity")
-TIME_MARK, CONTROL_MARK, ONE_STEP_MARK = "†", "‡", "§"
+TIME_MARK, CONTROL_MARK, ONE_STEP_MARK, REFERENCE_MARK = "†", "‡", "§", "¶"
 MARKS = {
     TIME_MARK: "stopped by its time limit before its plateau",
     CONTROL_MARK: "its 95 % interval is not clear of its shuffled control's: the row does not count",
     ONE_STEP_MARK: "not teacher-forced: all positions in one step",
+    REFERENCE_MARK: "under the reference language model of a later sitting, not that of the other rows",
 }
 ONE_STEP_NOTE = f"{ONE_STEP_MARK} {MARKS[ONE_STEP_MARK]}"
 
@@ -61,6 +62,7 @@ def published(more: str | None = None) -> Path | None:
 
 def results_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """README's table: the models under greedy search, six columns, as strings."""
+    usual = usual_reference(metrics)
     rows = [
         {
             "model": label(row),
@@ -68,7 +70,7 @@ def results_table(metrics: pd.DataFrame) -> pd.DataFrame:
             "generated accuracy [95 %]": with_interval(row, "generated_accuracy"),
             "exact match": number(row.get("exact_match")),
             "agreement with the encoder": number(row.get("rank_correlation"), 2),
-            "recovered bits": number(row.get("recovered_bits"), 1),
+            "recovered bits": number(row.get("recovered_bits"), 1) + reference_mark(row, usual),
         }
         for row in main_rows(metrics)
     ]
@@ -102,6 +104,7 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """results/README.md's tables of one run, by title, as strings: the text, its controls, the vector, the cost."""
     rows = metrics.to_dict("records")
     names = [{"model": label(row), "D": f"{row['embedding_dim']}", "search": row.get("search") or NONE} for row in rows]
+    usual = usual_reference(metrics)
     text, controls, vector, cost = [], [], [], []
     for name, row in zip(names, rows, strict=True):
         top_k = row.get("top_k") or {}
@@ -130,7 +133,7 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
         vector.append(
             name
             | {
-                "recovered bits": with_interval(row, "recovered_bits", 1),
+                "recovered bits": with_interval(row, "recovered_bits", 1) + reference_mark(row, usual),
                 "reference's bits": number(row.get("reference_bits"), 1),
                 "bits a number": number(row.get("utilisation"), 3),
                 "rank correlation with the encoder": with_interval(row, "rank_correlation", 2),
@@ -204,6 +207,17 @@ def number(value, digits: int = 3) -> str:
     return NONE if value is None or pd.isna(value) else f"{value:.{digits}f}"
 
 
+def usual_reference(metrics: pd.DataFrame) -> str | None:
+    """The hash of the reference language model that most rows' recovered bits are under, under greedy search."""
+    known = pd.Series([row["reference_model"] for row in main_rows(metrics) if row.get("reference_model")], dtype=str)
+    return known.mode().iloc[0] if len(known) else None
+
+
+def reference_mark(row: dict, usual: str | None) -> str:
+    """A mark where a row's recovered bits are under another reference than `usual`."""
+    return f" {REFERENCE_MARK}" if row.get("reference_model") not in (None, usual) else ""
+
+
 def marked(row: dict, text: str, metric: str = "accuracy") -> str:
     """A value as text, with a mark where it is the accuracy of a model that is given no prefix, true or not."""
     one_step = metric == "accuracy" and "encoder_only" in (row.get("model"), row.get("variant"))
@@ -244,7 +258,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 def legend(metrics: pd.DataFrame) -> str:
     """What the marks of a table mean; empty where it has none."""
-    labels = " ".join(label(row) for row in metrics.to_dict("records"))
+    rows, usual = metrics.to_dict("records"), usual_reference(metrics)
+    labels = " ".join(label(row) + reference_mark(row, usual) for row in rows)
     return "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in labels)
 
 

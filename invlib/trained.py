@@ -113,10 +113,16 @@ def place(name: str) -> tuple:
     return ROW_IDS.index(row), dim, variant or ""
 
 
+def model_name(row: dict) -> str:
+    """The name of the model that an object of metrics.json measured."""
+    return f"{row['model']}_{row['embedding_dim']}" + (f"_{row['variant']}" if row.get("variant") else "")
+
+
 def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
     """Write rows into the run's metrics.json in the place of those of the same model, D, variant and search.
 
-    Other rows stay, as long as the model that they measured is still there unchanged.
+    Other rows stay, but for those of a model that was trained anew since. What was measured of models that are not
+    here stays too: published results that were copied into a run can be gone on with, a row at a time.
     """
     file = paths.run_folder(run) / "metrics.json"
 
@@ -124,8 +130,9 @@ def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
         return tuple(row.get(key) for key in IDENTITY)
 
     new = {identity(row) for row in rows}
-    weights = file.parent.glob("models/*/model.safetensors")
-    hashes = {model_hash(path.parent) for path in weights} | {row.get("model_hash") for row in rows}
+    hashes = {path.parent.name: model_hash(path.parent) for path in file.parent.glob("models/*/model.safetensors")}
+    hashes |= {model_name(row): row.get("model_hash") for row in rows}
     old = paths.read_json(file) if file.exists() else []
-    kept = [row for row in old if identity(row) not in new and row.get("model_hash") in hashes]
+    unchanged = [row for row in old if hashes.get(model_name(row), row.get("model_hash")) == row.get("model_hash")]
+    kept = [row for row in unchanged if identity(row) not in new]
     return paths.write_json(file, kept + rows)

@@ -295,3 +295,13 @@ def test_metrics_are_json_of_none(finished):
     loaded = report.load_metrics(finished)
     assert loaded.loc[0, "rank_correlation"] is None and loaded.loc[0, "accuracy"] is None
     assert len(json.loads((finished / "metrics.json").read_text())) == len(loaded)
+
+
+def test_recovered_bits_under_another_reference_are_marked():
+    """Rows that were measured beside another reference language model say so, and the legend tells what it means."""
+    row = {"model": "att_pool", "variant": None, "search": "greedy", "recovered_bits": 50.0}
+    rows = [row | {"embedding_dim": d, "reference_model": "later" if d == 3 else "first"} for d in (1, 2, 3)]
+    metrics = pd.DataFrame(rows, dtype=object)
+    assert report.results_table(metrics)["recovered bits"].tolist() == ["50.0", "50.0", "50.0 ¶"]
+    assert "¶" in report.legend(metrics) and "¶" not in report.legend(metrics.head(2))
+    assert report.full_tables(metrics)["The vector"]["recovered bits"].tolist()[2].endswith("¶")

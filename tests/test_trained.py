@@ -73,7 +73,10 @@ def test_other_headlines_are_refused(run, tmp_path):
 
 
 def test_metrics_are_replaced_kept_or_dropped(run):
-    """A row measured anew replaces its old self; one whose model has changed since is dropped; the rest stays."""
+    """A row measured anew replaces its old self; one whose model has changed since is dropped; the rest stays.
+
+    So does what was measured of a model that is not in this run's folder.
+    """
     folder, _ = run
     here = model_hash(folder / "models" / "rnn_64")
 
@@ -81,11 +84,10 @@ def test_metrics_are_replaced_kept_or_dropped(run):
         identity = {"model": "rnn", "embedding_dim": dim, "variant": None, "search": search}
         return identity | {"value": value, "model_hash": weights}
 
-    paths.write_json(
-        folder / "metrics.json", [row(64, "greedy", 1), row(64, "beam 5", 2), row(32, "greedy", 3, "gone")]
-    )
+    of_this, of_others = [row(64, "greedy", 1), row(64, "beam 5", 2)], [row(32, "greedy", 5, "absent")]
+    paths.write_json(folder / "metrics.json", of_this + [row(64, "beam 3", 3, "older")] + of_others)
     file = update_metrics(folder, [row(64, "greedy", 4)])
-    assert sorted(r["value"] for r in paths.read_json(file)) == [2, 4]
+    assert sorted(r["value"] for r in paths.read_json(file)) == [2, 4, 5]
 
 
 def test_place_follows_the_main_table():
