@@ -25,7 +25,6 @@ from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -34,6 +33,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from invlib import metrics, paths
 from invlib.batches import collate
+from invlib.callbacks import Clock, EpochCurve
 from invlib.encoders import FrozenEncoder, load_encoder
 from invlib.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
 from invlib.material import Material, load_material
@@ -53,7 +53,7 @@ ABOUT_MEASURING = (
 class InvertibleTrainer(Trainer):
     """The Trainer with this study's losses, and teacher-forced figures for its evaluation."""
 
-    def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, clock: "Clock", **kwargs):
+    def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, clock: Clock, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings, self.encoder, self.clock = settings, encoder, clock
         words = encoder.word_embeddings
@@ -120,67 +120,6 @@ class InvertibleTrainer(Trainer):
         said = self.model.decode(vectors[:n])
         reference = self.model.text([self.eval_dataset[k]["input_ids"] for k in range(n)])
         return float(bertscore(said, reference, self.settings.scorers).mean())
-
-
-class Clock(TrainerCallback):
-    """Stops a row at its time limit, counted over resumes, and writes a line a minute to the run's log."""
-
-    def __init__(self, name: str, minutes: float | None, run: Path, clock_file: Path):
-        self.name, self.minutes, self.run, self.file = name, minutes, run, clock_file
-        self.before = json.loads(clock_file.read_text())["seconds"] if clock_file.exists() else 0.0
-        self.started = self.logged = time.monotonic()
-        self.out_of_time = False
-        self.loss = float("nan")
-
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.started
-
-    @property
-    def share(self) -> float:
-        """How much of the minutes is over, from 0 on; 0 where there is no limit."""
-        return self.seconds / (60 * self.minutes) if self.minutes else 0.0
-
-    def on_step_end(self, args, state, control, **_):
-        if self.minutes and self.seconds > 60 * self.minutes and not self.out_of_time:
-            self.out_of_time = True
-            control.should_training_stop = True  # the epoch's end then evaluates and saves
-        if time.monotonic() - self.logged > 60:
-            self.logged = time.monotonic()
-            left = f"{self.minutes - self.seconds / 60:.1f} min left at most" if self.minutes else ""
-            paths.log_line(self.run, f"{self.name} epoch {state.epoch:.2f} loss {self.loss:.3f} {left}")
-        return control
-
-    def on_log(self, args, state, control, logs=None, **_):
-        self.loss = (logs or {}).get("loss", self.loss)
-
-    def on_save(self, args, state, control, **_):
-        paths.write_json(self.file, {"seconds": self.seconds})
-
-
-class EpochCurve(TrainerCallback):
-    """After each evaluation one row of the curve: losses, accuracy, BERTScore of freely decoded headlines."""
-
-    def __init__(self, clock: Clock, file: Path):
-        self.clock, self.file = clock, file
-        self.rows = pd.read_csv(file).to_dict("records") if file.exists() else []
-
-    def on_evaluate(self, args, state, control, metrics=None, **_):
-        losses = [h["loss"] for h in state.log_history if "loss" in h]
-        row = {
-            "epoch": state.epoch, "step": state.global_step, "minutes": self.clock.seconds / 60,
-            "train_loss": losses[-1] if losses else None, "validation_loss": metrics["eval_loss"],
-            "accuracy": metrics["eval_accuracy"], "bertscore_f1": metrics["eval_bertscore_f1"],
-            "learning_rate": next((h["learning_rate"] for h in state.log_history[::-1] if "learning_rate" in h), None),
-            "sent_sim_loss": metrics["sent_sim_loss"], "sent_sim_seconds": metrics["sent_sim_seconds"],
-        }  # fmt: skip
-        self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
-        paths.write_csv(self.file, pd.DataFrame(self.rows))
-        paths.log_line(
-            self.clock.run,
-            f"{self.clock.name} epoch {row['epoch']:.2f} validation loss {row['validation_loss']:.3f} "
-            f"accuracy {row['accuracy']:.3f} bertscore {row['bertscore_f1'] or float('nan'):.3f}",
-        )
 
 
 def usable_checkpoint(folder: Path) -> str | None:
