@@ -120,8 +120,8 @@ class PackedIds:
             copies = np.pad(code, ((0, 0), (0, -n % size))).reshape(len(code), -(-n // size), size)
             ids = self.nearest_ids(copies.sum(1) / np.bincount(place), length)
             ids[:, -1] = end
-            # A longer copy is averaged over fewer, so it takes noise for ids: its misfit weighs more, up to 4 times (of the
-            # exponents 0 to 3 the one that gives most back of noisy validation headlines)
+            # A longer copy is averaged over fewer, so it takes noise for ids: its misfit weighs more, up to 4 times. Of
+            # the exponents 0 to 3 this one gives most back of noisy validation headlines
             misfit = ((code - self.numbers(ids)[:, place]) ** 2).sum(1) * (1 + size / n) ** 2
             better = (misfit < least) & ~(ids[:, :-1] == end).any(1)
             least[better] = misfit[better]
