@@ -211,6 +211,12 @@ def test_the_encoding_half_is_a_sentence_transformer(real, tiny_model, float32):
         np.testing.assert_allclose(other.encode(SAID), model.encode(SAID), atol=2e-5)
 
 
+def test_a_prompt_stands_before_each_text(tiny_model, float32):
+    model = tiny_model()
+    found = model.to_sentence_transformer().encode(["falls", "rises again"], prompt="oil ")
+    np.testing.assert_allclose(found, model.encode(["oil falls", "oil rises again"]), atol=2e-5)
+
+
 def test_the_encoding_half_refuses_what_encode_refuses(tiny_model):
     """A text that is too long is not cut off in silence."""
     model = tiny_model()
