@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invlib.dealing import LENGTH_SIZE, angles, deal
+from invlib.dealing import LENGTH_SIZE, PERIODS, angles, deal
 from invlib.encoders import mean_pooling
 
 POSITION_BIAS = 8.0  # of a query for its own token at the start: a weight of 0.99 among forty
@@ -112,6 +112,8 @@ class MultiQueryPooling(nn.Module):
         self.dealt, self.code_size = dealt, embedding_dim - (LENGTH_SIZE if dealt else 0)
         if self.code_size < queries or (not dealt and embedding_dim % queries):
             raise ValueError(f"{self.code_size} numbers can't be shared evenly by {queries} queries")
+        if dealt and queries > PERIODS[0]:
+            raise ValueError(f"a code can't be dealt to {queries} places: it tells lengths up to {PERIODS[0]:.0f} apart")
         width = dealt or embedding_dim // queries
         self.queries = nn.Parameter(torch.empty(queries, n_key).normal_(0, n_key**-0.5))
         self.keys = nn.Linear(input_size, n_key)
