@@ -252,6 +252,15 @@ def test_every_row_has_the_shape_that_its_name_says(tiny_settings):
         assert (config.pooling, config.decoder) == ("constant", model_config(replace(tiny_settings, row=twin)).decoder)
 
 
+def test_a_wide_hybrid_has_a_prefix_of_the_encoders_width():
+    """About a third of the vector, and never more than the encoder's sentence embedding has."""
+    for dim, prefix in ((384, 128), (768, 256), (2560, 384)):
+        settings = load_preset("study", row="hybrid", embedding_dim=dim)
+        with torch.device("meta"):
+            model = InvertibleSentenceModel(model_config(settings, hidden_size=384, vocab_size=30522))
+        assert model.config.prefix_size == prefix == model.pooling.components.shape[1]
+
+
 @pytest.mark.parametrize("texts, said", [(None, "got None"), ("oil", "write \\['oil'\\]"), ([None], "sentence 0")])
 def test_what_is_no_list_of_sentences_is_refused(tiny_model, texts, said):
     with pytest.raises(ValueError, match=said):
