@@ -165,11 +165,14 @@ def split_row_name(name: str) -> tuple[str, int | str, str | None]:
 def check_values(settings: Settings) -> None:
     """Raise ValueError for a value that no run can use, before anything has started."""
     s = settings
-    counts = ("batch_size", "epochs", "slots", "queries", "n_layer", "n_head", "n_inner", "max_length", "n_positions")
+    counts = (
+        "batch_size", "epochs", "slots", "queries", "n_layer", "n_head", "n_inner", "max_length", "n_positions",
+        "prefix_size", "sent_sim_every",
+    )  # fmt: skip
     for name in counts:
-        if getattr(s, name) < 1:
+        if getattr(s, name) is not None and getattr(s, name) < 1:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
-    for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate"):
+    for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate", "code_weight"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
     for name in ("dealt", "neighbours", "code_noise", "between", "added_sentences"):
