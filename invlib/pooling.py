@@ -114,7 +114,7 @@ class MultiQueryPooling(nn.Module):
         if self.code_size < queries or (not dealt and embedding_dim % queries):
             raise ValueError(f"{self.code_size} numbers can't be shared evenly by {queries} queries")
         if dealt and queries > PERIODS[0]:
-            raise ValueError(f"a code can't be dealt to {queries} places: it tells lengths up to {PERIODS[0]:.0f} apart")
+            raise ValueError(f"a code can't be dealt to {queries} places: it tells lengths to {PERIODS[0]:.0f} apart")
         width = dealt or embedding_dim // queries
         self.queries = nn.Parameter(torch.empty(queries, KEY).normal_(0, KEY**-0.5))
         self.keys = nn.Linear(input_size, KEY)
