@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from invlib import paths
 from invlib.network import hub_answers
-from invlib.settings import device, precision
+from invlib.settings import LAYERS, device, precision
 
 EMBEDDED = ("minilm", "sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
-LAYERS = ("word", "last")
 
 
 class FrozenEncoder:

@@ -11,6 +11,7 @@ import yaml
 
 from invlib import paths
 
+LAYERS = ("word", "last")  # of the frozen encoder, that a pooling can read
 ROW_IDS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "multi_query", "hybrid", "no_vector")
 
 
@@ -180,7 +181,7 @@ def check_values(settings: Settings) -> None:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
     if s.schedule not in ("plateau", "cosine"):
         raise ValueError(f"unknown schedule {s.schedule!r}; choose plateau or cosine")
-    if not s.encoder_layers or set(s.encoder_layers) - {"word", "last"}:
+    if not s.encoder_layers or set(s.encoder_layers) - set(LAYERS):
         raise ValueError(f"setting encoder_layers is {s.encoder_layers!r}; choose word, last or both")
     if not 0 <= s.seed < 2**32:
         raise ValueError(f"setting seed is {s.seed}; it has to be from 0 to {2**32 - 1}")
