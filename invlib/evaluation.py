@@ -8,7 +8,7 @@ import numpy as np
 
 from invlib import metrics, paths
 from invlib.batches import StatesDataset
-from invlib.controls import model_hash, reference_model, swapped_vectors, twin_name
+from invlib.controls import model_hash, reference_folder, swapped_vectors, twin_name
 from invlib.encoders import TokenStates
 from invlib.metrics import TOP_K, bootstrap, ratio
 from invlib.model import InvertibleSentenceModel
@@ -37,8 +37,9 @@ def forced_without_vector(folder: Path, weights: str, states: Path, n: int) -> d
 
 def reference_nats(run: str | Path, dataset: StatesDataset) -> tuple[np.ndarray, str]:
     """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash."""
-    model, weights = reference_model(run)
-    return forced_without_vector(model.folder, weights, dataset.states.folder, len(dataset))["nats"], weights
+    folder = reference_folder(run)
+    weights = model_hash(folder)
+    return forced_without_vector(folder, weights, dataset.states.folder, len(dataset))["nats"], weights
 
 
 def spoken(
@@ -127,16 +128,17 @@ def evaluate(
 ) -> dict:  # fmt: skip
     """All figures of one model on one split: an object of metrics.json (keys in results/README.md).
 
-    `run` is where the no-vector twin and the reference language model are looked for; what can't be measured
-    without them is None, never 0. Accuracy, top-k and recovered bits are over the whole split, what is generated
-    over its first `n_generate` headlines. ValueError for an unknown split.
+    `run`, a folder or a name under runs/, by default the model's own, is where the no-vector twin and the reference
+    language model are looked for; what can't be measured without them is None, never 0. Accuracy, top-k and recovered
+    bits are over the whole split, what is generated over its first `n_generate` headlines. ValueError for an unknown
+    split.
     """
     settings = settings or trained_settings(model)
     material = material or load_material(settings)
     if split not in material.states:
         raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
     keep_freed_memory()  # the logits over all word pieces come and go by the hundred megabytes
-    run = Path(run) if run else (model.folder.parent.parent if model.folder else None)
+    run = paths.run_folder(run) if run else (model.folder.parent.parent if model.folder else None)
     training = paths.read_json(model.folder / "training.json") if model.folder else {}
     dataset = material.dataset(split, layers=model.reads_layers)
     n = min(settings.n_generate or len(dataset), len(dataset))

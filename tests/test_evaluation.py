@@ -95,6 +95,15 @@ def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_
     assert row["reference_bits"] == pytest.approx(nats.mean() / np.log(2), rel=1e-5)
 
 
+def test_a_run_may_be_named(row, trained, tiny_material, monkeypatch):
+    """Twin and reference are found as by the run's folder, not passed over in silence."""
+    run, model, _ = trained
+    monkeypatch.setattr(paths, "RUNS", run.parent)
+    named = evaluate(model, material=tiny_material, run=run.name)
+    assert named["controls"]["no_vector"] == row["controls"]["no_vector"]
+    assert named["reference_model"] == row["reference_model"] is not None
+
+
 def test_what_was_not_measured_is_null_and_never_zero(tiny_model, tiny_settings, tiny_material, run):
     """A model of no run: no reference, no twin, no training."""
     row = evaluate(tiny_model("rnn"), settings=replace(tiny_settings, row="rnn"), material=tiny_material)
