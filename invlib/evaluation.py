@@ -10,11 +10,12 @@ from invlib import metrics, paths
 from invlib.batches import StatesDataset
 from invlib.controls import model_hash, reference_folder, swapped_vectors, twin_name
 from invlib.encoders import TokenStates
+from invlib.material import Material, load_material
 from invlib.metrics import TOP_K, bootstrap, ratio
 from invlib.model import InvertibleSentenceModel
 from invlib.scorers import bertscore, paraphrase_similarity, scorer_names
 from invlib.settings import Settings, device, with_tuples
-from invlib.training import Material, keep_freed_memory, load_material
+from invlib.training import keep_freed_memory
 
 
 def trained_settings(model: InvertibleSentenceModel) -> Settings:

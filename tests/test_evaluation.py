@@ -10,8 +10,9 @@ from invlib import metrics, paths
 from invlib.controls import model_hash
 from invlib.encoders import token_states
 from invlib.evaluation import evaluate, spoken, trained_settings
+from invlib.material import Material
 from invlib.settings import select_row
-from invlib.training import Material, train
+from invlib.training import train
 
 KEYS = (
     "model, embedding_dim, variant, search, split, n, seed, preset, encoder, encoder_layers, trainable_parameters, "
