@@ -53,7 +53,7 @@ def spoken(
     ids = model.generate_ids(vectors[:1] if alike else vectors, num_beams=num_beams, **search)
     ids = ids * len(vectors) if alike else ids
     seconds = time.perf_counter() - started
-    full = [dataset.states.input_ids(int(i)).tolist() for i in dataset.indices[: len(vectors)]]
+    full = dataset.ids(len(vectors))
     said, reference = model.text(ids), model.text(full)
     return {
         **metrics.generated_matches(ids, full, model.config),
@@ -150,8 +150,7 @@ def evaluate(
     except FileNotFoundError:
         reference, reference_hash = None, None
     out = spoken(model, vectors[:n], dataset, settings, num_beams)
-    sentence = np.asarray(dataset.states.sentence[: len(vectors)])
-    meaning, meaning_ci = semantics(vectors, sentence, settings.n_bootstrap)
+    meaning, meaning_ci = semantics(vectors, dataset.sentence, settings.n_bootstrap)
     ci95 = {**intervals(found, out, reference, settings.n_bootstrap), **meaning_ci}
     forced = forced_figures(found, reference)
     some = out["reference"][:64]
