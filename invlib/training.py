@@ -228,7 +228,7 @@ def train(
     )  # fmt: skip
     trainer.sent_sim_seconds = curve.rows[-1]["sent_sim_seconds"] if curve.rows else 0.0
     trainer.remove_callback(PrinterCallback)  # the curves and the run's log say it
-    paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} headlines")
+    paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} sentences")
     trainer.train(resume_from_checkpoint=checkpoint)
     curves = pd.read_csv(work / "curve.csv")  # as it is read where the model is loaded
     model.eval().save_pretrained(folder)
