@@ -29,6 +29,15 @@ class StatesDataset(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def ids(self, n: int | None = None) -> list[list[int]]:
+        """The word-piece ids of the first n sentences, [CLS] and [SEP] included; None = of all."""
+        return [self.states.input_ids(int(i)).tolist() for i in self.indices[:n]]
+
+    @property
+    def sentence(self) -> np.ndarray:
+        """The encoder's own sentence embeddings, (N, H)."""
+        return np.asarray(self.states.sentence)[self.indices]
+
     def __getitem__(self, k: int) -> dict[str, np.ndarray]:
         i = int(self.indices[k])
         ids = self.states.input_ids(i)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from invlib.encoders import EMBEDDED
-from invlib.network import SECONDS, hub, reachable
+from invlib.network import SECONDS, hub, offline, reachable
 from invlib.paths import DATA, ROOT
 from invlib.scorers import scorer_names
 from invlib.settings import device
@@ -137,7 +137,7 @@ def check_model(role: str, name: str) -> Check:
     if path.is_absolute() or not hub_name(name):
         text = f"no folder {name}, and no model of the hub can have that name"
         return Check(role, False, text, "give such a folder, a hub name (owner/model), or minilm")
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
+    if offline():
         return Check(
             role,
             False,

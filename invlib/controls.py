@@ -33,16 +33,22 @@ def model_hash(folder: str | Path) -> str:
     return hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
-def reference_model(run: str | Path) -> tuple[InvertibleSentenceModel, str]:
-    """The reference language model of a run and its hash: the no-vector model of the lowest validation loss.
+def reference_folder(run: str | Path) -> Path:
+    """Where a run has its reference language model: the no-vector model of the lowest validation loss.
 
     FileNotFoundError where the run has none.
     """
-    found = sorted(Path(run).glob("models/no_vector_*/training.json"))
+    run = paths.run_folder(run)
+    found = sorted(run.glob("models/no_vector_*/training.json"))
     if not found:
         raise FileNotFoundError(f"no no_vector model in {run}/models; train one: make train ROW=no_vector_384 RUN=...")
-    best = min(found, key=lambda f: paths.read_json(f)["validation_loss"]).parent
-    return InvertibleSentenceModel.from_pretrained(best), model_hash(best)
+    return min(found, key=lambda f: paths.read_json(f)["validation_loss"]).parent
+
+
+def reference_model(run: str | Path) -> tuple[InvertibleSentenceModel, str]:
+    """The reference language model of a run and its hash; FileNotFoundError where the run has none."""
+    folder = reference_folder(run)
+    return InvertibleSentenceModel.from_pretrained(folder), model_hash(folder)
 
 
 def swapped_vectors(vectors: np.ndarray, seed: int = 0) -> np.ndarray:

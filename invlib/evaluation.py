@@ -8,13 +8,14 @@ import numpy as np
 
 from invlib import metrics, paths
 from invlib.batches import StatesDataset
-from invlib.controls import model_hash, reference_model, swapped_vectors, twin_name
+from invlib.controls import model_hash, reference_folder, swapped_vectors, twin_name
 from invlib.encoders import TokenStates
+from invlib.material import Material, load_material
 from invlib.metrics import TOP_K, bootstrap, ratio
 from invlib.model import InvertibleSentenceModel
 from invlib.scorers import bertscore, paraphrase_similarity, scorer_names
 from invlib.settings import Settings, device, with_tuples
-from invlib.training import Material, keep_freed_memory, load_material
+from invlib.training import keep_freed_memory
 
 
 def trained_settings(model: InvertibleSentenceModel) -> Settings:
@@ -37,8 +38,9 @@ def forced_without_vector(folder: Path, weights: str, states: Path, n: int) -> d
 
 def reference_nats(run: str | Path, dataset: StatesDataset) -> tuple[np.ndarray, str]:
     """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash."""
-    model, weights = reference_model(run)
-    return forced_without_vector(model.folder, weights, dataset.states.folder, len(dataset))["nats"], weights
+    folder = reference_folder(run)
+    weights = model_hash(folder)
+    return forced_without_vector(folder, weights, dataset.states.folder, len(dataset))["nats"], weights
 
 
 def spoken(
@@ -51,7 +53,7 @@ def spoken(
     ids = model.generate_ids(vectors[:1] if alike else vectors, num_beams=num_beams, **search)
     ids = ids * len(vectors) if alike else ids
     seconds = time.perf_counter() - started
-    full = [dataset.states.input_ids(int(i)).tolist() for i in dataset.indices[: len(vectors)]]
+    full = dataset.ids(len(vectors))
     said, reference = model.text(ids), model.text(full)
     return {
         **metrics.generated_matches(ids, full, model.config),
@@ -127,16 +129,17 @@ def evaluate(
 ) -> dict:  # fmt: skip
     """All figures of one model on one split: an object of metrics.json (keys in results/README.md).
 
-    `run` is where the no-vector twin and the reference language model are looked for; what can't be measured
-    without them is None, never 0. Accuracy, top-k and recovered bits are over the whole split, what is generated
-    over its first `n_generate` headlines. ValueError for an unknown split.
+    `run`, a folder or a name under runs/, by default the model's own, is where the no-vector twin and the reference
+    language model are looked for; what can't be measured without them is None, never 0. Accuracy, top-k and recovered
+    bits are over the whole split, what is generated over its first `n_generate` headlines. ValueError for an unknown
+    split.
     """
     settings = settings or trained_settings(model)
     material = material or load_material(settings)
     if split not in material.states:
         raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
     keep_freed_memory()  # the logits over all word pieces come and go by the hundred megabytes
-    run = Path(run) if run else (model.folder.parent.parent if model.folder else None)
+    run = paths.run_folder(run) if run else (model.folder.parent.parent if model.folder else None)
     training = paths.read_json(model.folder / "training.json") if model.folder else {}
     dataset = material.dataset(split, layers=model.reads_layers)
     n = min(settings.n_generate or len(dataset), len(dataset))
@@ -147,8 +150,7 @@ def evaluate(
     except FileNotFoundError:
         reference, reference_hash = None, None
     out = spoken(model, vectors[:n], dataset, settings, num_beams)
-    sentence = np.asarray(dataset.states.sentence[: len(vectors)])
-    meaning, meaning_ci = semantics(vectors, sentence, settings.n_bootstrap)
+    meaning, meaning_ci = semantics(vectors, dataset.sentence, settings.n_bootstrap)
     ci95 = {**intervals(found, out, reference, settings.n_bootstrap), **meaning_ci}
     forced = forced_figures(found, reference)
     some = out["reference"][:64]

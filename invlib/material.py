@@ -34,11 +34,10 @@ class Material:
     def training_set(self, layers: Sequence[str], added: float, seed: int) -> StatesDataset | Joined:
         """The training headlines, and as many made sentences as `added` says for each."""
         train = self.dataset("train", layers=layers)
-        if not added:
+        n = round(added * len(train))
+        if not n:
             return train
-        states = self.states["train"]
-        real = [states.input_ids(i) for i in range(len(states))]
-        made = added_sentences(real, self.encoder, round(added * len(real)), seed)
+        made = added_sentences(train.ids(), self.encoder, n, seed)
         made = token_states(self.encoder, made, max(map(len, made)))
         return Joined([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
 

@@ -55,8 +55,8 @@ def prefix_size(embedding_dim: int, slots: int) -> int:
 CONFIG_FIELDS = [n for n in inspect.signature(InvertibleConfig.__init__).parameters if n not in ("self", "kwargs")]
 
 
-def model_config(settings: Settings, **encoder) -> InvertibleConfig:
-    """The shape of the model that `settings` names; `encoder` holds its name, hash, sizes and special ids."""
+def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> InvertibleConfig:
+    """The shape of the model that `settings` names; `encoder` holds its name, hash, vocabulary size and special ids."""
     s = settings
     pooling, decoder = SHAPES[s.row]
     if s.row == "no_vector" and s.variant in ("rnn", "encoder_only"):
@@ -64,14 +64,16 @@ def model_config(settings: Settings, **encoder) -> InvertibleConfig:
     by_query = s.row in ("multi_query", "hybrid")
     dealt = s.dealt if by_query else 0
     slots = s.max_length - 1 if dealt else s.queries if by_query else s.slots
-    prefix = (s.prefix_size or prefix_size(s.embedding_dim, s.queries)) if s.row == "hybrid" else 0
+    prefix = 0
+    if s.row == "hybrid":
+        prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
     return InvertibleConfig(
         row=s.row, pooling=pooling, decoder=decoder, embedding_dim=s.embedding_dim, slots=slots,
         encoder_layers=s.encoder_layers, prefix_size=prefix, code_weight=s.code_weight if prefix else 1.0,
         position_start=by_query and s.position_start, dealt=dealt,
         n_embd=s.n_embd or s.embedding_dim, n_layer=s.n_layer, n_head=s.n_head, n_inner=s.n_inner,
         n_positions=s.n_positions, word_embeddings=s.word_embeddings, dropout=s.dropout, max_length=s.max_length,
-        **encoder,
+        hidden_size=hidden_size, **encoder,
     )  # fmt: skip
 
 
@@ -151,8 +153,8 @@ class InvertibleSentenceModel(PreTrainedModel):
     def forward(self, input_ids, attention_mask, token_embeddings=None, sentence_embedding=None, **_) -> dict:
         """Teacher-forced states of the decoder.
 
-        input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H); `sentence_embedding` (B, D) takes the
-        place of the pooled one. Returns sentence_embedding (B, D), states (N, n_embd) and labels (N,) of the
+        input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H * layers); `sentence_embedding` (B, D) takes
+        the place of the pooled one. Returns sentence_embedding (B, D), states (N, n_embd) and labels (N,) of the
         N positions that have a label: every word piece after [CLS], the end token included, no padding.
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}

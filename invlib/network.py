@@ -37,7 +37,11 @@ def hub() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub, in the words that its clients take for yes."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def hub_answers(seconds: float = SECONDS) -> bool:
     """Whether the model hub can be reached; never where HF_HUB_OFFLINE is set."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    return not offline and reachable(hub(), seconds)
+    return not offline() and reachable(hub(), seconds)

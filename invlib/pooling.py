@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invlib.dealing import LENGTH_SIZE, angles, deal
+from invlib.dealing import LENGTH_SIZE, PERIODS, angles, deal
 from invlib.encoders import mean_pooling
 
 POSITION_BIAS = 8.0  # of a query for its own token at the start: a weight of 0.99 among forty
+KEY, INNER = 64, 1024  # width of a query and its keys; inner width of the projection that writes
 
 
 def masked_softmax(scores: Tensor, attention_mask: Tensor, dim: int = -1) -> Tensor:
@@ -106,20 +107,22 @@ class MultiQueryPooling(nn.Module):
 
     def __init__(
         self, input_size: int, embedding_dim: int, queries: int, max_length: int, position_start: bool = True,
-        dealt: int = 0, n_inner: int = 1024, n_key: int = 64,
+        dealt: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.dealt, self.code_size = dealt, embedding_dim - (LENGTH_SIZE if dealt else 0)
         if self.code_size < queries or (not dealt and embedding_dim % queries):
             raise ValueError(f"{self.code_size} numbers can't be shared evenly by {queries} queries")
+        if dealt and queries > PERIODS[0]:
+            raise ValueError(f"a code can't be dealt to {queries} places: it tells lengths to {PERIODS[0]:.0f} apart")
         width = dealt or embedding_dim // queries
-        self.queries = nn.Parameter(torch.empty(queries, n_key).normal_(0, n_key**-0.5))
-        self.keys = nn.Linear(input_size, n_key)
+        self.queries = nn.Parameter(torch.empty(queries, KEY).normal_(0, KEY**-0.5))
+        self.keys = nn.Linear(input_size, KEY)
         self.positions = nn.Parameter(torch.zeros(queries, max_length))
         if position_start:
             own = torch.arange(queries)[: max_length - 1]
             self.positions.data[own, own + 1] = POSITION_BIAS
-        self.proj = nn.Sequential(nn.Linear(input_size, n_inner), nn.GELU(), nn.Linear(n_inner, width))
+        self.proj = nn.Sequential(nn.Linear(input_size, INNER), nn.GELU(), nn.Linear(INNER, width))
 
     def weights(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
         """Each query's attention over the tokens, (B, K, T), 0 where masked, summing to 1 over the tokens."""

@@ -19,8 +19,7 @@ BITS = (8, 6, 4, 3, 2)
 def vectors_of(model, dataset: StatesDataset, batch_size: int = 256) -> np.ndarray:
     """The vectors of a data set's sentences, (N, D) float32: of a model, or of `PackedIds`."""
     if hasattr(model, "pack"):
-        ids = [dataset.states.input_ids(int(i)) for i in dataset.indices]
-        return model.pack(np.asarray(dataset.states.sentence)[dataset.indices], ids)
+        return model.pack(dataset.sentence, dataset.ids())
     model.eval()
     return np.concatenate([model.pool(batch).float().cpu() for batch in in_order(dataset, batch_size, model.device)])
 
@@ -48,8 +47,7 @@ def given_back(model, z: np.ndarray, dataset: StatesDataset, n_bootstrap: int = 
 
     generated_accuracy with low and high, exact_match with exact_low and exact_high, 95 % intervals; n.
     """
-    full = [dataset.states.input_ids(int(i)).tolist() for i in dataset.indices[: len(z)]]
-    found = metrics.generated_matches(model.generate_ids(z), full, model.config)
+    found = metrics.generated_matches(model.generate_ids(z), dataset.ids(len(z)), model.config)
     low, high = metrics.bootstrap(metrics.ratio, found["right"], found["positions"], n=n_bootstrap)
     exact_low, exact_high = metrics.bootstrap(np.mean, found["exact"], n=n_bootstrap)
     return {
@@ -105,8 +103,7 @@ def short_figures(model, dataset: StatesDataset, train: StatesDataset, noise: fl
     generated_accuracy, exact_match, rank_correlation (of the vectors with the encoder's own) and noisy_accuracy, the
     accuracy under `noise` standard deviations; each with <name>_low and <name>_high; and n.
     """
-    z, spread = vectors_of(model, dataset), vectors_of(model, train).std(0)
-    sentence = np.asarray(dataset.states.sentence)[dataset.indices]
+    z, spread, sentence = vectors_of(model, dataset), vectors_of(model, train).std(0), dataset.sentence
     clean = given_back(model, z, dataset, n_bootstrap)
     noisy = given_back(model, with_noise(z, spread, noise), dataset, n_bootstrap)
     low, high = metrics.rank_correlation_interval(z, sentence, n_bootstrap)

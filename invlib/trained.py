@@ -9,9 +9,9 @@ import pandas as pd
 from invlib import paths
 from invlib.controls import model_hash
 from invlib.evaluation import trained_settings
+from invlib.material import Material, load_material
 from invlib.model import InvertibleSentenceModel
 from invlib.settings import ROW_IDS, Settings, row_names, split_row_name
-from invlib.training import Material, load_material
 
 MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # settings that no model depends on
 ABLATIONS = {  # variants that notebook 07 trains for its own tables, and what is changed in each; no rows of the run

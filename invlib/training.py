@@ -141,9 +141,13 @@ def finished(folder: Path, settings: Settings, data_hash: str) -> bool:
     """Whether a model with exactly these settings and headlines was trained to its end in this folder."""
     if not (folder / "training.json").exists():
         return False
-    done = paths.read_json(folder / "training.json")
-    # A setting that is newer than the model stands there as its default: what was done before it existed
-    return plain(Settings()) | done["settings"] == plain(settings) and done["data_hash"] == data_hash
+    return same_training(paths.read_json(folder / "training.json"), settings, data_hash)
+
+
+def same_training(record: dict, settings: Settings, data_hash: str) -> bool:
+    """Whether a record of a training, ended or begun, is of exactly these settings and headlines."""
+    # A setting that is newer than the record stands in it as its default: what was done before it existed
+    return plain(Settings()) | record["settings"] == plain(settings) and record["data_hash"] == data_hash
 
 
 def keep_freed_memory() -> None:
@@ -187,13 +191,13 @@ def train(
     if settings.row == "hybrid":
         model.pooling.fit(np.asarray(material.states["train"].sentence))
     train_set = material.training_set(model.reads_layers, settings.added_sentences, settings.seed)
-    identity = {"settings": plain(settings), "data_hash": material.corpus.data_hash}
-    if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
+    begun, data_hash = work / "settings.json", material.corpus.data_hash
+    if begun.exists() and not same_training(paths.read_json(begun), settings, data_hash):
         shutil.rmtree(work)  # begun with other settings or headlines
     checkpoint = usable_checkpoint(work)
     if checkpoint is None:
         shutil.rmtree(work, ignore_errors=True)
-    paths.write_json(work / "settings.json", identity)
+    paths.write_json(begun, {"settings": plain(settings), "data_hash": data_hash})
     where = device()
     minutes = settings.twin_minutes if settings.row == "no_vector" else settings.minutes
     clock = Clock(name, minutes, run, work / "clock.json")
@@ -224,7 +228,7 @@ def train(
     )  # fmt: skip
     trainer.sent_sim_seconds = curve.rows[-1]["sent_sim_seconds"] if curve.rows else 0.0
     trainer.remove_callback(PrinterCallback)  # the curves and the run's log say it
-    paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} headlines")
+    paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} sentences")
     trainer.train(resume_from_checkpoint=checkpoint)
     curves = pd.read_csv(work / "curve.csv")  # as it is read where the model is loaded
     model.eval().save_pretrained(folder)

@@ -80,7 +80,7 @@ def tiny_settings(tiny_folder) -> Settings:
 @pytest.fixture(scope="session")
 def tiny_material(tiny_encoder, sentences, tmp_path_factory):
     """Forty training, eight validation and sixteen test sentences, as `load_material` would give them."""
-    from invlib.training import Material
+    from invlib.material import Material
 
     texts = {"train": sentences[:40], "validation": sentences[40:48], "test": sentences[48:64]}
     cache = tmp_path_factory.mktemp("cache")

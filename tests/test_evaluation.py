@@ -10,8 +10,9 @@ from invlib import metrics, paths
 from invlib.controls import model_hash
 from invlib.encoders import token_states
 from invlib.evaluation import evaluate, spoken, trained_settings
+from invlib.material import Material
 from invlib.settings import select_row
-from invlib.training import Material, train
+from invlib.training import train
 
 KEYS = (
     "model, embedding_dim, variant, search, split, n, seed, preset, encoder, encoder_layers, trainable_parameters, "
@@ -93,6 +94,15 @@ def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_
     twin.use_encoder(tiny_material.encoder)
     nats = metrics.teacher_forced(twin, tiny_material.dataset("test", layers=()))["nats"]
     assert row["reference_bits"] == pytest.approx(nats.mean() / np.log(2), rel=1e-5)
+
+
+def test_a_run_may_be_named(row, trained, tiny_material, monkeypatch):
+    """Twin and reference are found as by the run's folder, not passed over in silence."""
+    run, model, _ = trained
+    monkeypatch.setattr(paths, "RUNS", run.parent)
+    named = evaluate(model, material=tiny_material, run=run.name)
+    assert named["controls"]["no_vector"] == row["controls"]["no_vector"]
+    assert named["reference_model"] == row["reference_model"] is not None
 
 
 def test_what_was_not_measured_is_null_and_never_zero(tiny_model, tiny_settings, tiny_material, run):

@@ -211,6 +211,12 @@ def test_the_encoding_half_is_a_sentence_transformer(real, tiny_model, float32):
         np.testing.assert_allclose(other.encode(SAID), model.encode(SAID), atol=2e-5)
 
 
+def test_a_prompt_stands_before_each_text(tiny_model, float32):
+    model = tiny_model()
+    found = model.to_sentence_transformer().encode(["falls", "rises again"], prompt="oil ")
+    np.testing.assert_allclose(found, model.encode(["oil falls", "oil rises again"]), atol=2e-5)
+
+
 def test_the_encoding_half_refuses_what_encode_refuses(tiny_model):
     """A text that is too long is not cut off in silence."""
     model = tiny_model()
@@ -244,6 +250,15 @@ def test_every_row_has_the_shape_that_its_name_says(tiny_settings):
     for twin in ("rnn", "encoder_only"):
         config = model_config(replace(tiny_settings, row="no_vector", variant=twin))
         assert (config.pooling, config.decoder) == ("constant", model_config(replace(tiny_settings, row=twin)).decoder)
+
+
+def test_a_wide_hybrid_has_a_prefix_of_the_encoders_width():
+    """About a third of the vector, and never more than the encoder's sentence embedding has."""
+    for dim, prefix in ((384, 128), (768, 256), (2560, 384)):
+        settings = load_preset("study", row="hybrid", embedding_dim=dim)
+        with torch.device("meta"):
+            model = InvertibleSentenceModel(model_config(settings, hidden_size=384, vocab_size=30522))
+        assert model.config.prefix_size == prefix == model.pooling.components.shape[1]
 
 
 @pytest.mark.parametrize("texts, said", [(None, "got None"), ("oil", "write \\['oil'\\]"), ([None], "sentence 0")])

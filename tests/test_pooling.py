@@ -211,6 +211,8 @@ def test_what_hybrid_cant_be_made_of_is_said():
         HybridPooling(4, ["last"], 15, 5, 0.2, queries=2, max_length=8)
     with pytest.raises(ValueError, match="13 numbers can't be shared evenly by 4"):
         MultiQueryPooling(8, 13, queries=4, max_length=8)
+    with pytest.raises(ValueError, match="dealt to 82 places: it tells lengths to 81 apart"):
+        MultiQueryPooling(8, 200, queries=82, max_length=83, dealt=4)
 
 
 def test_an_unknown_pooling_is_named():

@@ -136,8 +136,12 @@ def test_a_row_may_have_settings_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"slots": 0}, {"minutes": -1.0}, {"seed": 2**40}, {"max_length": 100}, {"rows": "att_pool_100"}]
-)
+    "wrong",
+    [
+        {"slots": 0}, {"minutes": -1.0}, {"seed": 2**40}, {"max_length": 100}, {"rows": "att_pool_100"},
+        {"prefix_size": 0}, {"code_weight": 0.0}, {"sent_sim_every": 0},
+    ],
+)  # fmt: skip
 def test_a_value_that_no_run_can_use_is_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("s")):
         load_preset("cpu", **wrong)

@@ -87,10 +87,13 @@ def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_mat
     assert "att_pool_32 done" in (run / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("row", ["att_pool", "rnn"])
+@pytest.mark.parametrize("row", ["att_pool", "rnn", "hybrid"])
 def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, tiny_material, killed_after, row):
     """Three epochs of five steps; killed in the second and, resumed, in the third."""
     settings = replace(tiny_settings, row=row, epochs=3)
+    if row == "hybrid":  # with a rate that falls, noise, and vectors that are moved away
+        settings = replace(settings, embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=32)
+        settings = replace(settings, schedule="cosine", code_noise=0.1, between=0.5, neighbours=2)
     killed_after(None)
     _, curves = train(settings, run / "whole", tiny_material)
     for step in (7, 12):
@@ -221,6 +224,21 @@ def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny
     assert trainings == [None, None]
 
 
+def test_checkpoints_from_before_a_setting_are_gone_on_with(
+    run, tiny_settings, tiny_material, killed_after, trainings
+):
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(tiny_settings, run, tiny_material)
+    begun = run / "models" / "att_pool_32" / "checkpoints" / "settings.json"
+    record = paths.read_json(begun)
+    record["settings"].pop("code_noise")
+    paths.write_json(begun, record)
+    killed_after(None)
+    train(tiny_settings, run, tiny_material)
+    assert trainings[-1].endswith("checkpoint-5")
+
+
 def test_the_seed_decides_the_weights(run, tiny_settings, tiny_material):
     settings = replace(tiny_settings, epochs=1)
     names = []
@@ -283,6 +301,7 @@ def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settin
     assert curves.learning_rate.iloc[-1] < 0.1 * curves.learning_rate.max()
     sentence = np.asarray(tiny_material.states["train"].sentence)
     np.testing.assert_allclose(model.pooling.components, fit_components(sentence, model.config.prefix_size), atol=1e-5)
+    assert len(tiny_material.training_set(("last",), 0.01, 0)) == 40  # less than half a sentence is none
     dataset = tiny_material.training_set(("word", "last"), 0.5, 0)
     made = dataset[45]
     assert not made["real"] and dataset[3]["real"] and made["token_embeddings"].shape[1] == 64
