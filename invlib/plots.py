@@ -195,7 +195,7 @@ def two_virtues(ax: Axes, points: pd.DataFrame, colours: str = "tab10", **style)
         ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
         x_interval, y_interval = (None if pd.isna(end[0]) else end for end in ends)
         colour = drawn(k % 10 if colours == "tab10" else k + 2)  # of a scale, not its palest
-        look = {"color": colour, "marker": "o^Dvp"[k % 5], "label": point["label"], **style}
+        look = {"color": colour, "marker": "o^Dvp<>"[k % 7], "label": point["label"], **style}
         at = [point["rank_correlation"]], [point["exact_match"]]
         scatter_with_intervals(ax, *at, [x_interval], [y_interval], **look)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
