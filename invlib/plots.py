@@ -35,8 +35,9 @@ Interval = Sequence[float] | None  # [low, high]; None where it was not measured
 
 
 def use_style() -> None:
-    """The workbook's one style, for every figure from here on."""
+    """The workbook's one style, for every figure from here on; and tables whose sentences are not cut off."""
     plt.style.use(STYLE)
+    pd.set_option("display.max_colwidth", 120)
 
 
 def save_figure(fig: Figure, name: str, run: str | Path | None = None) -> Path:

@@ -1,5 +1,7 @@
 """Every figure function draws on the ax it is given, names the axes and gives the ax back."""
 
+import html
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -9,6 +11,7 @@ import pandas as pd
 import pytest
 
 from invlib import plots
+from invlib.settings import Settings
 
 
 @pytest.fixture
@@ -116,3 +119,11 @@ def test_shaded_tokens_take_dollars_and_uneven_lengths(ax):
 
 def test_text_is_readable_on_its_background():
     assert plots.readable_on((1, 1, 1, 1)) == "#111111" and plots.readable_on((0, 0, 0.4, 1)) == "white"
+
+
+def test_the_settings_table_shows_whole_sentences():
+    """Each setting's meaning is read in full in a notebook; pandas cuts off after fifty letters."""
+    with pd.option_context("display.max_colwidth", 50):
+        plots.use_style()
+        shown = Settings().table()._repr_html_()
+        assert all(html.escape(meaning, quote=False) in shown for meaning in Settings().table()["meaning"])
