@@ -38,7 +38,7 @@ class Material:
         if not n:
             return train
         made = added_sentences(train.ids(), self.encoder, n, seed)
-        made = token_states(self.encoder, made, max(map(len, made)))
+        made = token_states(self.encoder, made, max(map(len, made)), progress=False)  # a notebook would keep the bar
         return Joined([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
 
     def label_counts(self) -> torch.Tensor:
