@@ -78,6 +78,11 @@ class FrozenEncoder:
         batch = self.tokenizer(list(texts), truncation=True, max_length=max_length, padding=True, return_tensors="pt")
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
+    def text(self, ids: Iterable[Sequence[int]]) -> list[str]:
+        """Texts of word-piece ids, without [CLS], [SEP] and padding; an [UNK] stays, for it was not given back."""
+        silent = {self.bos_token_id, self.eos_token_id, self.pad_token_id}
+        return [self.tokenizer.decode([i for i in row if i not in silent]) for row in ids]
+
     def token_embeddings(self, input_ids: Tensor, attention_mask: Tensor, layers: Sequence[str] = ("last",)) -> Tensor:
         """The token states of the layers side by side, (B, T, H * len(layers)) float32.
 

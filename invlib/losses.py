@@ -59,8 +59,8 @@ def sent_sim_loss(model, encoder: FrozenEncoder, batch: dict[str, Tensor], n_sen
 
     What it says is read as expected word embeddings: at each position the encoder's word embeddings averaged under
     the decoder's softmax (teacher-forced), so that the gradient runs through the frozen encoder into the decoder.
-    batch: input_ids, attention_mask (B, T), token_embeddings (B, T, H), reference (B, H), the encoder's sentence
-    embeddings. Reads the first `n_sentences`. Returns a scalar in [0, 2].
+    batch: input_ids, attention_mask (B, T), token_embeddings (B, T, H * layers), reference (B, H), the encoder's
+    sentence embeddings. Reads the first `n_sentences`. Returns a scalar in [0, 2].
     """
     n = n_sentences or len(batch["input_ids"])
     part = {k: v[:n] for k, v in batch.items()}

@@ -233,9 +233,8 @@ class InvertibleSentenceModel(PreTrainedModel):
         return out
 
     def text(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of word-piece ids, without [CLS], [SEP] and padding; an [UNK] stays, for it was not given back."""
-        silent = {self.config.bos_token_id, self.config.eos_token_id, self.config.pad_token_id}
-        return [self.encoder.tokenizer.decode([i for i in row if i not in silent]) for row in ids]
+        """Texts of word-piece ids, as the encoder's tokenizer spells them."""
+        return self.encoder.text(ids)
 
     def decode(self, z, num_beams: int = 1, **search) -> list[str]:
         """Vectors (N, D) -> texts, by greedy search or, with num_beams > 1, beam search."""

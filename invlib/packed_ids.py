@@ -129,9 +129,8 @@ class PackedIds:
         return [until_end(row, end) for row in said.tolist()]
 
     def text(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of ids, without [CLS], [SEP] and padding."""
-        silent = {self.config.bos_token_id, self.config.eos_token_id, self.config.pad_token_id}
-        return [self.encoder.tokenizer.decode([i for i in row if i not in silent]) for row in ids]
+        """Texts of word-piece ids, as the encoder's tokenizer spells them."""
+        return self.encoder.text(ids)
 
     def decode(self, z, num_beams: int = 1) -> list[str]:
         """Vectors (N, D) -> texts."""

@@ -97,7 +97,9 @@ def best_of(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
     return every.loc[every.groupby(level, sort=False)["generated_accuracy"].idxmax()].reset_index(drop=True)
 
 
-def short_figures(model, dataset: StatesDataset, train: StatesDataset, noise: float = 0.4, n_bootstrap: int = 1000):
+def short_figures(
+    model, dataset: StatesDataset, train: StatesDataset, noise: float = 0.4, n_bootstrap: int = 1000
+) -> dict:
     """What an ablation is judged by, cheaply: a dict of figures over the data set's headlines, with 95 % intervals.
 
     generated_accuracy, exact_match, rank_correlation (of the vectors with the encoder's own) and noisy_accuracy, the

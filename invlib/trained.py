@@ -79,9 +79,12 @@ def load_run(
     folder = paths.find_run(run, needs="models")
     found = sorted(path.parent for path in folder.glob("models/*/training.json"))
     saved = {path.name: Settings(**paths.read_json(path / "training.json")["settings"]) for path in found}
-    own = {name: s for name, s in saved.items() if s.row != "no_vector" and s.variant not in ABLATIONS}
-    names = [name for name, s in own.items() if encoder in (None, s.encoder)]
-    names = sorted((name for name in names if seed in (None, saved[name].seed)), key=place)
+
+    def wanted(s: Settings) -> bool:
+        of_the_run = s.row != "no_vector" and s.variant not in ABLATIONS
+        return of_the_run and encoder in (None, s.encoder) and seed in (None, s.seed)
+
+    names = sorted((name for name, s in saved.items() if wanted(s)), key=place)
     models = {name: InvertibleSentenceModel.from_pretrained(folder / "models" / name) for name in names}
     if rows is not None:
         models = {n: m for n, m in models.items() if n in row_names(settings, m.config.hidden_size)}

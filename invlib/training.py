@@ -118,7 +118,7 @@ class InvertibleTrainer(Trainer):
         if not n or self.settings.row == "no_vector":
             return None
         said = self.model.decode(vectors[:n])
-        reference = self.model.text([self.eval_dataset[k]["input_ids"] for k in range(n)])
+        reference = self.model.text(self.eval_dataset.ids(n))
         return float(bertscore(said, reference, self.settings.scorers).mean())
 
 
@@ -264,18 +264,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         train_rows(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 def train_rows(args: argparse.Namespace) -> None:
     """What the command line asks for: the rows named, or all of the preset, one after another."""
     settings = load_preset(args.preset, data=args.data, rows=args.row and " ".join(args.row))
-    rows = row_names(settings, load_encoder(settings.encoder).hidden_size)
-    material = None
-    for name in rows:
-        row = select_row(settings, name)
-        material = material or load_material(row)
+    names = row_names(settings, load_encoder(settings.encoder).hidden_size)
+    rows = [select_row(settings, name) for name in names]  # what is wrong with the last is said before the first
+    material = load_material(settings)
+    for row in rows:
         _, curves = train(row, args.run, material)
         print(curves.tail(1).to_string(index=False), flush=True)
 

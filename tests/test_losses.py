@@ -140,7 +140,7 @@ def test_sent_sim_reads_the_first_sentences_alone(tiny_model, tiny_material, flo
 # Gradients
 
 
-@pytest.mark.parametrize("row", ["rnn", "encoder_only", "cls_decoder", "att_pool"])
+@pytest.mark.parametrize("row", ["rnn", "encoder_only", "cls_decoder", "att_pool", "multi_query", "hybrid"])
 @pytest.mark.parametrize("loss", ["reconstruction", "sent_sim"])
 def test_gradients_reach_pooling_and_decoder_and_never_the_encoder(tiny_model, tiny_material, row, loss):
     model, encoder = tiny_model(row), tiny_material.encoder

@@ -2,7 +2,8 @@
 
 import torch
 
-from invlib.noise import FARTHEST, perturbed
+from invlib import noise
+from invlib.noise import FARTHEST, STRONGEST, perturbed
 
 
 def vectors(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,15 +29,25 @@ def test_only_real_headlines_are_moved_away():
     assert (far[~real] == 0).all() and (far[real] > 0).float().mean() > 0.99
 
 
-def test_about_that_share_is_moved_and_never_past_the_middle():
-    """Without spread noise is nothing, so what moves is mixed: at most FARTHEST of the way to another real one."""
+def test_half_of_that_share_is_mixed_and_never_past_the_middle(monkeypatch):
+    """Of zeros and ones: a vector that is mixed with an equal one stays, any other goes FARTHEST of the way at most."""
+    monkeypatch.setattr(noise, "STRONGEST", 0.0)
     z = torch.tensor([[0.0], [1.0]]).repeat(2000, 1)
-    real = torch.ones(4000, dtype=torch.bool)
     torch.manual_seed(0)
-    moved = (perturbed(z, 0.0, 0.4, real) - z).abs()
-    assert 0.3 < (moved > 1e-6).float().mean() < 0.45
-    fixed = torch.full((4000, 1), 2.0)
-    assert torch.equal(perturbed(fixed, 0.0, 1.0, real), fixed) and FARTHEST <= 0.5
+    moved = (perturbed(z, 0.0, 0.4, torch.ones(4000, dtype=torch.bool)) - z).abs()
+    assert 0.08 < (moved > 0).float().mean() < 0.12  # a half of 0.4, and of these a half with an equal one
+    assert 0.9 * FARTHEST < moved.max() <= FARTHEST <= 0.5
+
+
+def test_the_other_half_gets_noise_of_every_strength(monkeypatch):
+    monkeypatch.setattr(noise, "FARTHEST", 0.0)
+    z = torch.tensor([[0.0], [1.0]]).repeat(2000, 1)
+    torch.manual_seed(0)
+    moved = (perturbed(z, 0.0, 0.4, torch.ones(4000, dtype=torch.bool)) - z)[:, 0]
+    there = moved != 0
+    assert 0.17 < there.float().mean() < 0.23
+    strength = STRONGEST * 0.5 / 3**0.5  # of an even draw up to STRONGEST times the spread of a half
+    torch.testing.assert_close(moved[there].std(), torch.tensor(strength), atol=0.04, rtol=0)
 
 
 def test_the_gradient_reaches_the_vector():

@@ -1,12 +1,14 @@
 """Settings: presets, their overrides, names of rows, and the choice of device and precision."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
 
 from invlib import settings as module
 from invlib.settings import (
+    ROW_IDS,
     Settings,
     auto_preset,
     device,
@@ -17,6 +19,7 @@ from invlib.settings import (
     select_row,
     split_row_name,
 )
+from invlib.trained import ABLATIONS
 
 PRESETS = ("smoke", "cpu", "study", "gpu", "deck")
 
@@ -127,6 +130,14 @@ def test_presets_hold_no_setting_that_nothing_reads():
     for name, values in read_presets().items():
         assert name == "runner" or set(values) - {"per_row"} <= known
         assert all(set(own) <= known for own in values.get("per_row", {}).values())
+
+
+def test_what_a_row_has_of_its_own_names_a_row_that_can_be():
+    """A key that is misspelt would reach no row, and a variant that 07 does not know would stop it half-way."""
+    for name, values in read_presets().items():
+        for key in values.get("per_row", {}):
+            assert re.fullmatch(rf"({'|'.join(ROW_IDS)})(_\d+(_\w+)?)?|\*_\w+", key), key
+        assert name in ("common", "runner") or set(load_preset(name).ablations) <= set(ABLATIONS)
 
 
 def test_a_row_may_have_settings_of_its_own():
