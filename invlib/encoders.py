@@ -130,25 +130,28 @@ def hash_weights(model, tokenizer) -> str:
     return digest.hexdigest()[:12]
 
 
-def hub_folder(name: str) -> str:
-    """A local folder, or the hub's snapshot of `name`; within seconds an error where neither can be had."""
+def hub_folder(name: str, kind: str = "encoder", offline: str = "encoder='minilm' (embedded)") -> str:
+    """A local folder, or the hub's snapshot of `name`; within seconds an error where neither can be had.
+
+    kind and offline: what the errors call it, and what they offer to somebody without a network.
+    """
     if Path(name).is_dir():
         if not (Path(name) / "config.json").exists():
-            raise FileNotFoundError(f"the folder {name!r} holds no config.json; give the folder of a saved encoder")
+            raise FileNotFoundError(f"the folder {name!r} holds no config.json; give the folder of a saved {kind}")
         return name
     from huggingface_hub import errors, snapshot_download
 
-    choices = "use encoder='minilm' (embedded), a local folder, or a hub name (owner/model)"
+    choices = f"use {offline}, a local folder, or a hub name (owner/model)"
     try:
         return snapshot_download(name, local_files_only=True)
     except (ValueError, OSError) as error:
         if isinstance(error, errors.HFValidationError):
-            text = f"encoder {name!r}: not a folder, and no name that a model of the hub can have"
+            text = f"{kind} {name!r}: not a folder, and no name that a model of the hub can have"
             raise FileNotFoundError(f"{text}; {choices}") from error
         if not hub_answers():
             raise FileNotFoundError(
-                f"encoder {name!r}: not a folder, not in the local cache, and the model hub can't be reached; "
-                "use encoder='minilm' (embedded), a local folder, or connect to the network"
+                f"{kind} {name!r}: not a folder, not in the local cache, and the model hub can't be reached; "
+                f"use {offline}, a local folder, or connect to the network"
             ) from error
     try:
         folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"])
@@ -156,14 +159,14 @@ def hub_folder(name: str) -> str:
             folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "pytorch_model.bin"])
         return folder
     except errors.GatedRepoError as error:
-        text = f"encoder {name!r}: the model hub gives it only to those who asked for it on its page"
+        text = f"{kind} {name!r}: the model hub gives it only to those who asked for it on its page"
         raise FileNotFoundError(f"{text}; ask there and log in with `hf auth login`, or {choices}") from error
     except errors.RepositoryNotFoundError as error:
-        text = f"encoder {name!r}: not a folder, and the model hub has no such model, or none that you may read"
+        text = f"{kind} {name!r}: not a folder, and the model hub has no such model, or none that you may read"
         raise FileNotFoundError(f"{text}; look at its spelling, or {choices}") from error
     except Exception as error:  # the hub's clients raise a dozen unrelated kinds
         reason = f"{type(error).__name__}: {textwrap.shorten(str(error), 120)}"
-        raise OSError(f"encoder {name!r} could not be downloaded ({reason}); try again, or {choices}") from error
+        raise OSError(f"{kind} {name!r} could not be downloaded ({reason}); try again, or {choices}") from error
 
 
 def weights_folder(name: str) -> str:

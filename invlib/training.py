@@ -14,6 +14,7 @@ import platform
 import shutil
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,15 @@ ABOUT_MEASURING = (
 )  # fmt: skip
 
 
+def cosine(optimizer: torch.optim.Optimizer, progress: Callable[[], float]) -> LambdaLR:
+    """A rate that rises in WARMUP steps and falls to 0 as progress() goes from 0 to 1."""
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * progress()))
+
+    return LambdaLR(optimizer, rate)
+
+
 class InvertibleTrainer(Trainer):
     """The Trainer with this study's losses, and teacher-forced figures for its evaluation."""
 
@@ -68,11 +78,7 @@ class InvertibleTrainer(Trainer):
     def create_scheduler(self, num_training_steps, optimizer=None):
         """ReduceLROnPlateau as the arguments name it, or a cosine over the row's time: minutes where they are set."""
         if self.settings.schedule == "cosine" and self.lr_scheduler is None:
-
-            def rate(step: int) -> float:
-                return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * self.progress()))
-
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, rate)
+            self.lr_scheduler = cosine(optimizer or self.optimizer, self.progress)
         return super().create_scheduler(num_training_steps, optimizer)
 
     def progress(self) -> float:

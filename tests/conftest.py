@@ -118,3 +118,42 @@ def tiny_model(tiny_settings, tiny_encoder):
         return build_model(replace(tiny_settings, row=row, **changes), tiny_encoder).eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def tiny_lm_folder(tmp_path_factory, tiny_folder, sentences) -> str:
+    """A GPT-NeoX of two narrow layers, trained for a moment on the sentences, saved as any local causal LM is."""
+    from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
+
+    folder, words = tmp_path_factory.mktemp("lm"), AutoTokenizer.from_pretrained(tiny_folder)
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, bos_token_id=words.cls_token_id, eos_token_id=words.sep_token_id,
+    )  # fmt: skip
+    model = GPTNeoXForCausalLM(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    batch = words(sentences, padding=True, return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    for _ in range(40):
+        optimizer.zero_grad()
+        model(input_ids=batch["input_ids"], labels=labels).loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(tiny_lm_folder):
+    from invlib.language_model import load_causal_lm
+
+    return load_causal_lm(tiny_lm_folder)
+
+
+@pytest.fixture(scope="session")
+def sharp_lm(tiny_lm_folder):
+    """The same in float64: what must be equal is compared sharply."""
+    from invlib.language_model import load_causal_lm
+
+    return load_causal_lm(tiny_lm_folder, torch.float64)

@@ -1,0 +1,164 @@
+"""Cramming: K input vectors of a frozen language model, optimised until it gives a text back.
+
+Kuratov, Arkhipov, Bulatov, Burtsev, "Cramming 1568 Tokens into a Single Vector and Back Again", 2025, arXiv 2502.13063.
+Here the first token is trained and scored too, and what free-running greedy search gives back stands beside.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from invlib import metrics
+from invlib.fitting import LEARNING_RATE, STEPS, fit, start_vectors, table_of
+from invlib.language_model import FrozenLM, padded, token_scores
+
+
+def logits_after(lm: FrozenLM, vectors: Tensor, labels: Tensor) -> Tensor:
+    """Logits of a text's tokens when vectors (B, K, H) stand before it; labels (B, T) -> (B, T, V).
+
+    The last vector says the first token: no begin token stands between.
+    """
+    before = lm.embed(labels[:, :-1].clamp(min=0)).to(vectors.dtype)  # (B, T - 1, H)
+    return lm.logits(torch.cat([vectors, before], 1), labels.shape[1])
+
+
+def cram(
+    lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], n_vectors: int = 1, *, steps: int = STEPS,
+    learning_rate: float = LEARNING_RATE, batch_size: int = 64, seed: int = 0, stop: bool = True,
+    progress: bool = True, curve: list | None = None,
+) -> tuple[pd.DataFrame, np.ndarray]:  # fmt: skip
+    """Each text (a string, or ids with the end token) into `n_vectors` input vectors of its own.
+
+    Returns `table_of`'s table, one row a text, and the vectors (N, n_vectors, H) float32. batch_size=1 is one text at
+    a time. stop, curve: see `fit`.
+    """
+    ids = lm.ids(texts)
+    check_room(lm, ids, n_vectors)
+    found = fit(
+        lambda values, labels: logits_after(lm, values, labels), ids, start_vectors(lm, ids, n_vectors, seed),
+        steps=steps, learning_rate=learning_rate, batch_size=batch_size, stop=stop, progress=progress, name="cramming",
+        curve=curve,
+    )  # fmt: skip
+    return table_of(lm, ids, found, read(lm, found["vectors"], ids, batch_size)), found["vectors"]
+
+
+def check_room(lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int) -> None:
+    """ValueError for a text that, with its vectors, is longer than the model's positions."""
+    if n_vectors < 1:
+        raise ValueError(f"n_vectors={n_vectors}; give at least 1")
+    for i, row in enumerate(ids):
+        if len(row) + n_vectors - 1 > lm.max_length:
+            raise ValueError(
+                f"text {i} has {len(row)} tokens; beside {n_vectors} vectors {lm.name!r} has room for "
+                f"{lm.max_length + 1 - n_vectors}; shorten it, or take a model of more positions"
+            )
+
+
+def read(lm: FrozenLM, vectors: np.ndarray, ids: Sequence[Sequence[int]], batch_size: int = 64) -> list[list[int]]:
+    """Free-running greedy ids from vectors (N, K, H); where no end comes, as many as the text of `ids` has, twice."""
+    longest = min(2 * max(map(len, ids)), lm.max_length - vectors.shape[1])
+    said = lm.generate_ids(torch.as_tensor(vectors), longest, batch_size)
+    return [row[: 2 * len(true)] for row, true in zip(said, ids, strict=True)]
+
+
+@torch.no_grad()
+def score(lm: FrozenLM, vectors: np.ndarray, texts: Sequence[str] | Sequence[list[int]], batch_size: int = 64):
+    """What vectors (N, K, H) say of texts, teacher-forced: a table of tokens, nats and correct, one row a text."""
+    ids, rows = lm.ids(texts), []
+    for k in range(0, len(ids), batch_size):
+        part = torch.as_tensor(vectors[k : k + batch_size]).to(lm.device)
+        labels = padded(ids[k : k + batch_size], lm.device)
+        nats, right = token_scores(logits_after(lm, part, labels), labels)
+        rows += zip((labels >= 0).sum(1).tolist(), nats.sum(1).tolist(), right.sum(1).tolist(), strict=True)
+    return pd.DataFrame(rows, columns=["tokens", "nats", "correct"])
+
+
+# How much goes in
+
+
+def texts_of_length(
+    lm: FrozenLM, texts: Sequence[str], length: int, n: int, seed: int = 0, words: bool = False
+) -> list[list[int]]:
+    """n texts of `length` tokens each, the end token included: shuffled texts written one after another, and cut.
+
+    words: the texts' different words in random order in the place of the texts, so that no word tells of the next.
+    """
+    if length < 2:
+        raise ValueError(f"length={length}: a text has a piece and the end token at least")
+    rng = np.random.default_rng(seed)
+    parts = sorted({word for text in texts for word in text.split()}) if words else list(texts)
+    stream: list[int] = []
+    while len(stream) < n * (length - 1):
+        before = len(stream)
+        for i in rng.permutation(len(parts)):
+            stream += lm.tokenizer(parts[i], add_special_tokens=False)["input_ids"]
+            if len(stream) >= n * (length - 1):
+                break
+        if len(stream) == before:
+            raise ValueError("the texts hold no token")
+    cut = [stream[k * (length - 1) : (k + 1) * (length - 1)] for k in range(n)]
+    return [[*part, lm.eos_token_id] for part in cut]
+
+
+def by_length(
+    lm: FrozenLM, texts: Sequence[str], lengths: Sequence[int], n: int = 16, n_vectors: int = 1, words: bool = False,
+    n_bootstrap: int = 1000, seed: int = 0, **options,
+) -> pd.DataFrame:  # fmt: skip
+    """What comes back of n texts of each length: one row a length.
+
+    length, accuracy with low and high (95 % interval), generated_accuracy, exact_match, token_gain,
+    information_gain (bits), steps (means over texts), n. options go to `cram`.
+    """
+    rows = []
+    for length in lengths:
+        made = texts_of_length(lm, texts, length, n, seed, words)
+        table, _ = cram(lm, made, n_vectors, seed=seed, **options)
+        low, high = metrics.bootstrap(np.mean, table.accuracy.to_numpy(), n=n_bootstrap)
+        rows.append({
+            "length": length, "accuracy": table.accuracy.mean(), "low": low, "high": high,
+            "generated_accuracy": metrics.ratio(table.right, table.positions), "exact_match": table.exact.mean(),
+            "token_gain": table.token_gain.mean(), "information_gain": table.information_gain.mean(),
+            "steps": table.steps.mean(), "n": n,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def capacity(table: pd.DataFrame, at_least: float = 0.99) -> int:
+    """The longest length of `by_length`'s table with a mean accuracy of `at_least`; 0 where there is none."""
+    reached = table.length[table.accuracy >= at_least]
+    return int(reached.max()) if len(reached) else 0
+
+
+# How long it takes
+
+
+def batched_speed(
+    lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], n_vectors: int = 1, *, steps: int = 20,
+    batch_size: int = 64, n_single: int = 8,
+) -> dict[str, float]:  # fmt: skip
+    """Texts per second side by side and one at a time, in one run, with equal steps and dtype, and their ratio.
+
+    Every text has all its steps. One at a time: n_single texts, spread over the lengths. Returns batched, single
+    (texts a second), ratio.
+    """
+    ids = sorted(lm.ids(texts), key=len)
+    few = [ids[i] for i in np.linspace(0, len(ids) - 1, min(n_single, len(ids))).round().astype(int)]
+    speed = {}
+    for name, part, size in (("batched", ids, batch_size), ("single", few, 1)):
+        start = start_vectors(lm, part, n_vectors)
+
+        def once(n, part=part, size=size, start=start):
+            fit(
+                lambda values, labels: logits_after(lm, values, labels), part, start,
+                steps=n, batch_size=size, stop=False, progress=False,
+            )  # fmt: skip
+
+        once(0)  # what only a first step costs is not measured
+        started = time.perf_counter()
+        once(steps)
+        speed[name] = len(part) / (time.perf_counter() - started)
+    return {**speed, "ratio": speed["batched"] / speed["single"]}

@@ -1,0 +1,388 @@
+"""Frozen causal language models: any of the hub's, or the project's own small one, trained on the headlines."""
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import (
+    EarlyStoppingCallback,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from invlib import paths
+from invlib.callbacks import Clock
+from invlib.data import Corpus
+from invlib.encoders import FrozenEncoder, hash_weights, hub_folder, quiet_loading
+from invlib.model import until_end
+from invlib.settings import device, precision
+from invlib.training import cosine, keep_freed_memory, usable_checkpoint
+
+OFFLINE = "the project's own (train_language_model)"
+
+
+class FrozenLM:
+    """A causal language model in evaluation mode whose weights never change, with its tokenizer.
+
+    A text's ids are its pieces and the end token. What stands before them is the begin token or, in its place,
+    vectors: the model's own context then is what the vectors say.
+    """
+
+    def __init__(self, name: str, model, tokenizer):
+        self.name = name
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.hidden_size: int = model.get_input_embeddings().weight.shape[1]
+        self.vocab_size: int = model.get_output_embeddings().weight.shape[0]
+        self.max_length: int = getattr(model.config, "max_position_embeddings", None) or 2048
+        end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+        begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+        if end is None:
+            raise ValueError(f"the tokenizer of {name!r} has no end token; without one nobody knows where a text ends")
+        self.eos_token_id: int = end
+        self.bos_token_id: int = end if begin is None else begin  # GPT-2 begins a text where another has ended
+        unknown = tokenizer.unk_token_id
+        self.unk_token_id = None if unknown == end else unknown  # Pythia writes both as one
+        self.n_parameters = sum(p.numel() for p in model.parameters())
+        self.hash = hash_weights(model, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def embeddings(self) -> Tensor:
+        """The table of the model's input embeddings, (V, H)."""
+        return self.model.get_input_embeddings().weight
+
+    def ids(self, texts: Sequence[str] | Sequence[list[int]]) -> list[list[int]]:
+        """Each text's pieces and the end token; lists of ids stay as they are. ValueError for what is empty."""
+        if isinstance(texts, str):
+            raise ValueError(f"expected a list of texts, got one string; write [{texts[:40]!r}]")
+        out = []
+        for i, text in enumerate(texts):
+            if isinstance(text, str):
+                text = [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.eos_token_id]
+            text = [int(k) for k in text]
+            if not text or text == [self.eos_token_id]:
+                raise ValueError(f"text {i} is empty; give at least one word")
+            out.append(text)
+        return out
+
+    def text(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Texts of ids, without the end token."""
+        silent = {self.bos_token_id, self.eos_token_id, self.tokenizer.pad_token_id}
+        return [self.tokenizer.decode([i for i in row if i not in silent]) for row in ids]
+
+    def logits(self, inputs_embeds: Tensor, n: int) -> Tensor:
+        """Logits of the last n positions, (B, T, H) -> (B, n, V), float32 at least."""
+        inputs_embeds = inputs_embeds.to(self.model.dtype)
+        return sharp(self.model(inputs_embeds=inputs_embeds, logits_to_keep=n, use_cache=False).logits)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """ids (B, T) -> input embeddings (B, T, H)."""
+        return self.model.get_input_embeddings()(input_ids)
+
+    def scores(self, texts: Sequence[str] | Sequence[list[int]], batch_size: int = 64) -> pd.DataFrame:
+        """What the model makes of texts by itself, after the begin token: `scores_alone` of their ids."""
+        return scores_alone(self.model, self.ids(texts), self.bos_token_id, batch_size)
+
+    @torch.no_grad()
+    def generate_ids(self, vectors: Tensor, longest: int, batch_size: int = 64) -> list[list[int]]:
+        """Greedy text after vectors (N, K, H), which stand at the first K positions: at most `longest` ids each.
+
+        The end token is kept where it was said, and nothing after it.
+        """
+        from transformers import GenerationConfig
+
+        search = GenerationConfig(
+            max_new_tokens=longest, do_sample=False, bos_token_id=self.bos_token_id, eos_token_id=self.eos_token_id,
+            pad_token_id=self.eos_token_id,
+        )  # fmt: skip
+        out = []
+        for part in vectors.split(batch_size):
+            part = part.to(self.device, self.model.dtype)
+            mask = torch.ones(part.shape[:2], dtype=torch.int64, device=self.device)
+            said = self.model.generate(inputs_embeds=part, attention_mask=mask, generation_config=search)
+            out += [until_end(row, self.eos_token_id) for row in said.tolist()]
+        return out
+
+
+def padded(ids: Sequence[Sequence[int]], where: torch.device | str = "cpu") -> Tensor:
+    """Lists of ids -> (B, T) int64, -100 after each one's end."""
+    labels = torch.full((len(ids), max(map(len, ids))), -100, dtype=torch.int64)
+    for k, row in enumerate(ids):
+        labels[k, : len(row)] = torch.tensor(row)
+    return labels.to(where)
+
+
+def token_scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats and whether the label is the most likely one, (B, T) each; 0 and False at padding (-100).
+
+    logits (B, T, V), labels (B, T).
+    """
+    nats = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none")
+    return nats.view_as(labels), logits.detach().argmax(-1) == labels
+
+
+def sharp(logits: Tensor) -> Tensor:
+    """Logits in float32 at least."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+@torch.no_grad()
+def scores_alone(model, ids: Sequence[Sequence[int]], bos_token_id: int, batch_size: int = 64) -> pd.DataFrame:
+    """What a causal LM makes of texts after the begin token, one row a text.
+
+    tokens, nats (cross-entropy, summed over the tokens, end token included), correct (tokens that are the most likely
+    ones, the true ones before them given).
+    """
+    rows = []
+    for start in range(0, len(ids), batch_size):
+        labels = padded(ids[start : start + batch_size], model.device)
+        begin = torch.full_like(labels[:, :1], bos_token_id)
+        before = torch.cat([begin, labels[:, :-1].clamp(min=0)], 1)
+        nats, right = token_scores(sharp(model(input_ids=before, use_cache=False).logits), labels)
+        rows += zip((labels >= 0).sum(1).tolist(), nats.sum(1).tolist(), right.sum(1).tolist(), strict=True)
+    return pd.DataFrame(rows, columns=["tokens", "nats", "correct"])
+
+
+@lru_cache(maxsize=4)
+def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> FrozenLM:
+    """A frozen causal LM by hub name ('EleutherAI/pythia-160m') or local folder.
+
+    FileNotFoundError where there is no such model; ValueError for a model that is no causal LM.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = hub_folder(str(name), "language model", OFFLINE)
+    try:
+        with quiet_loading():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"{str(name)!r} is no causal language model: {str(error).splitlines()[0]}") from error
+    lm = FrozenLM(str(name), model.to(device()), AutoTokenizer.from_pretrained(folder))
+    if reads_ahead(lm):
+        raise ValueError(f"{str(name)!r} is no causal language model: what it says depends on what comes after")
+    return lm
+
+
+@torch.no_grad()
+def reads_ahead(lm: FrozenLM) -> bool:
+    """Whether what the model says at a place depends on a later token, as it does in an encoder."""
+    ids = torch.tensor([[lm.bos_token_id, k % lm.vocab_size] for k in (lm.eos_token_id + 1, lm.eos_token_id + 2)])
+    first = lm.model(input_ids=ids.to(lm.device)).logits[:, 0].float()
+    return not torch.allclose(first[0], first[1], rtol=1e-2, atol=1e-2)
+
+
+# The project's own
+
+
+@dataclass(frozen=True)
+class LanguageModelSettings:
+    """The shape of the project's own language model, and how it is trained."""
+
+    width: int = 256  # H, which is also the size of a crammed vector
+    n_layer: int = 4
+    n_head: int = 4
+    block: int = 256  # tokens of a packed block, the longest context in training
+    n_positions: int = 512  # room for the vectors and for a longer text than a block
+    max_length: int = 40  # a training headline is cut here, [CLS] and [SEP] included
+    minutes: float | None = 3  # at most so long; the rate falls to 0 in this time
+    epochs: int = 40
+    stop_patience: int = 2  # epochs without a better validation loss before training stops
+    batch_size: int = 8  # blocks a step
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    n_validation: int | None = 1000  # headlines measured after each epoch; None = all
+    seed: int = 0
+    variant: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"lm_{self.width}" + (f"_{self.variant}" if self.variant else "")
+
+
+def packed(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
+    """Texts side by side in blocks, (N, block) int64: [CLS] text [SEP] [CLS] text [SEP] ...
+
+    Each block begins with a text's first token; the last text of a block is cut where the block ends, and the last
+    block, which is not full, is left out where there are others.
+    """
+    blocks, current = [], []
+    for row in ids:
+        current += row
+        if len(current) >= block:
+            blocks.append(current[:block])
+            current = []
+    if not blocks:
+        raise ValueError(f"{len(ids)} texts fill no block of {block} tokens; give more, or smaller blocks")
+    return np.array(blocks, dtype=np.int64)
+
+
+class Blocks(torch.utils.data.Dataset):
+    """Packed blocks, (N, block), as the Trainer reads them: a causal LM's labels are its inputs."""
+
+    def __init__(self, blocks: np.ndarray):
+        self.blocks = torch.from_numpy(blocks)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, k: int) -> dict[str, Tensor]:
+        return {"input_ids": self.blocks[k], "labels": self.blocks[k]}
+
+
+class LanguageModelTrainer(Trainer):
+    """The Trainer with a rate that falls in time, and single headlines for its evaluation."""
+
+    def __init__(self, *args, clock: Clock, headlines: list[list[int]], bos_token_id: int, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clock, self.headlines, self.bos_token_id = clock, headlines, bos_token_id
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        if self.lr_scheduler is None:
+            self.lr_scheduler = cosine(optimizer or self.optimizer, self.progress)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def progress(self) -> float:
+        """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
+        return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Cross-entropy (nats a token) and next-token accuracy on the validation headlines, each by itself."""
+        self.model.eval()
+        found = scores_alone(self.model, self.headlines, self.bos_token_id)
+        result = {
+            f"{metric_key_prefix}_loss": float(found.nats.sum() / found.tokens.sum()),
+            f"{metric_key_prefix}_accuracy": float(found.correct.sum() / found.tokens.sum()),
+            "minutes": self.clock.seconds / 60,
+        }
+        self.log(result)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
+        return result
+
+    def _save(self, output_dir=None, state_dict=None):
+        """A checkpoint with the names that the weights have in memory.
+
+        save_pretrained writes GPT-NeoX's head under its older name, and what the Trainer loads then lacks it.
+        """
+        self.model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+
+
+def fresh_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> GPTNeoXForCausalLM:
+    """An untrained GPT-NeoX over the encoder's word pieces."""
+    config = GPTNeoXConfig(
+        vocab_size=encoder.vocab_size, hidden_size=settings.width, num_hidden_layers=settings.n_layer,
+        num_attention_heads=settings.n_head, intermediate_size=4 * settings.width,
+        max_position_embeddings=settings.n_positions, bos_token_id=encoder.bos_token_id,
+        eos_token_id=encoder.eos_token_id, pad_token_id=encoder.pad_token_id, use_cache=True,
+    )  # fmt: skip
+    return GPTNeoXForCausalLM(config)
+
+
+def train_language_model(
+    settings: LanguageModelSettings, corpus: Corpus, encoder: FrozenEncoder, run: str | Path | None = None
+) -> tuple[FrozenLM, pd.DataFrame]:
+    """Train the project's own causal LM on the training headlines; returns the best by validation loss, and its curve.
+
+    Leaves <run>/language_models/<name>/ (a folder that transformers loads, and training.json) and
+    <run>/curves/<name>.csv. One that was trained with the same settings, headlines and tokenizer is loaded instead;
+    one that was interrupted goes on after its last epoch.
+    """
+    run = paths.run_folder(run)
+    folder, curve_file = run / "language_models" / settings.name, run / "curves" / f"{settings.name}.csv"
+    words = hashlib.sha256("\n".join(encoder.tokenizer.convert_ids_to_tokens(range(encoder.vocab_size))).encode())
+    identity = {
+        "settings": dataclasses.asdict(settings), "data_hash": corpus.data_hash, "words": words.hexdigest()[:12]
+    }  # fmt: skip
+    if (folder / "training.json").exists():
+        done = paths.read_json(folder / "training.json")
+        if {k: done[k] for k in identity} == identity:
+            return load_causal_lm(str(folder)), pd.read_csv(curve_file)
+    keep_freed_memory()
+    set_seed(settings.seed)
+    work = folder / "checkpoints"
+    if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
+        shutil.rmtree(work)  # begun with other settings or headlines
+    checkpoint = usable_checkpoint(work)
+    if checkpoint is None:
+        shutil.rmtree(work, ignore_errors=True)
+    paths.write_json(work / "settings.json", identity)
+
+    def ids(split: str, limit: int | None = None) -> list[list[int]]:
+        texts = list(corpus.splits[split]["text"])[:limit]
+        return encoder.tokenizer(texts, truncation=True, max_length=settings.max_length)["input_ids"]
+
+    train_set = Blocks(packed(ids("train"), settings.block))
+    model, where = fresh_model(settings, encoder), device()
+    clock = Clock(settings.name, settings.minutes, run, work / "clock.json")
+    args = TrainingArguments(
+        output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
+        eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
+        metric_for_best_model="eval_loss", greater_is_better=False,
+        logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
+        bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
+        dataloader_pin_memory=where.type == "cuda",
+        restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none",
+    )  # fmt: skip
+    args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
+    trainer = LanguageModelTrainer(
+        model=model, clock=clock, bos_token_id=encoder.bos_token_id, train_dataset=train_set,
+        headlines=[row[1:] for row in ids("validation", settings.n_validation)], eval_dataset=train_set,
+        callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)], args=args,
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)  # the curve and the run's log say it
+    tokens = train_set.blocks.numel()
+    paths.log_line(run, f"{settings.name} starts: {model.num_parameters():,} parameters, {tokens:,} tokens")
+    with quiet_loading():
+        trainer.train(resume_from_checkpoint=checkpoint)
+        model.eval().save_pretrained(folder)
+    curve = curve_of(trainer.state.log_history)
+    paths.write_csv(curve_file, curve)
+    encoder.tokenizer.save_pretrained(folder)
+    best = curve.loc[curve.validation_loss.idxmin()]
+    stopped_by = "time" if clock.out_of_time else "plateau" if curve.epoch.iloc[-1] < settings.epochs else "epochs"
+    done = {
+        **identity, "seconds": clock.seconds, "epochs": float(curve.epoch.iloc[-1]), "tokens": tokens,
+        "stopped_by": stopped_by,
+        "validation_loss": float(best.validation_loss), "accuracy": float(best.accuracy),
+        "parameters": model.num_parameters(),
+    }  # fmt: skip
+    paths.write_json(folder / "training.json", done)
+    shutil.rmtree(work, ignore_errors=True)
+    load_causal_lm.cache_clear()  # an older model of this name may lie there
+    paths.log_line(
+        run,
+        f"{settings.name} done in {clock.seconds / 60:.1f} min, validation loss {best.validation_loss:.3f} "
+        f"accuracy {best.accuracy:.3f}",
+    )
+    return load_causal_lm(str(folder)), pd.read_csv(curve_file)  # as it is where the model is loaded
+
+
+def curve_of(history: list[dict]) -> pd.DataFrame:
+    """The Trainer's log as one row an epoch: epoch, step, minutes, train_loss, validation_loss, accuracy."""
+    rows, loss = [], None
+    for entry in history:
+        loss = entry.get("loss", loss)
+        if "eval_loss" in entry:
+            rows.append({
+                "epoch": entry["epoch"], "step": entry["step"], "minutes": entry["minutes"], "train_loss": loss,
+                "validation_loss": entry["eval_loss"], "accuracy": entry["eval_accuracy"],
+            })  # fmt: skip
+    return pd.DataFrame(rows)

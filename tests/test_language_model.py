@@ -1,0 +1,157 @@
+"""The project's own causal LM is trained, kept and resumed like any model; any other is loaded frozen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from invlib import encoders, language_model, paths
+from invlib.language_model import LanguageModelSettings, load_causal_lm, packed, padded, train_language_model
+
+TINY = LanguageModelSettings(
+    width=32, n_layer=1, n_head=2, block=32, n_positions=64, max_length=16, minutes=None, epochs=3, batch_size=4,
+    learning_rate=1e-2,
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """What a kill is to the code that runs: nothing that it could catch."""
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """A list that grows at each training that is really begun."""
+    begun, real = [], language_model.LanguageModelTrainer.train
+
+    def counted(self, *args, **more):
+        begun.append(more.get("resume_from_checkpoint"))
+        return real(self, *args, **more)
+
+    monkeypatch.setattr(language_model.LanguageModelTrainer, "train", counted)
+    return begun
+
+
+@pytest.fixture
+def made(run, tiny_material, tiny_encoder):
+    """made(folder, **changes) -> the trained model and its curve."""
+
+    def train(name: str = "a", **changes):
+        return train_language_model(replace(TINY, **changes), tiny_material.corpus, tiny_encoder, run / name)
+
+    return train
+
+
+def test_blocks_begin_with_a_text_and_lose_only_its_end():
+    ids = [[1, 5, 2], [1, 6, 6, 6, 2], [1, 7, 2], [1, 8, 2]]
+    assert packed(ids, 5).tolist() == [[1, 5, 2, 1, 6], [1, 7, 2, 1, 8]]
+    with pytest.raises(ValueError, match="fill no block of 50"):
+        packed(ids, 50)
+
+
+def test_a_run_leaves_a_folder_that_transformers_loads(made, run, tiny_material, tiny_encoder):
+    lm, curve = made()
+    folder = run / "a" / "language_models" / "lm_32"
+    assert {"config.json", "model.safetensors", "training.json", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
+    assert not (folder / "checkpoints").exists()
+    assert list(curve.columns) == ["epoch", "step", "minutes", "train_loss", "validation_loss", "accuracy"]
+    assert len(curve) == 3 and curve.notna().all(axis=None)
+    assert curve.validation_loss.iloc[-1] < 0.8 * np.log(tiny_encoder.vocab_size)
+    pd.testing.assert_frame_equal(pd.read_csv(run / "a" / "curves" / "lm_32.csv"), curve)
+    done = paths.read_json(folder / "training.json")
+    assert done["stopped_by"] == "epochs" and done["data_hash"] == "0123456789ab" and done["settings"]["width"] == 32
+    assert "lm_32 done" in (run / "a" / "log.txt").read_text()
+    model, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert words.get_vocab() == tiny_encoder.tokenizer.get_vocab() and model.config.model_type == "gpt_neox"
+    assert torch.equal(model.get_output_embeddings().weight, lm.model.get_output_embeddings().weight)
+    assert lm.hidden_size == 32 and lm.eos_token_id == tiny_encoder.eos_token_id
+
+
+def test_unchanged_settings_load_and_changed_ones_train(made, trainings, run):
+    first, curve = made()
+    again, same = made()
+    assert len(trainings) == 1
+    assert first.hash == again.hash
+    pd.testing.assert_frame_equal(curve, same)
+    other, _ = made(learning_rate=5e-3)
+    assert len(trainings) == 2 and other.hash != first.hash
+    assert load_causal_lm(str(run / "a" / "language_models" / "lm_32")).hash == other.hash  # no older one is kept
+    made(variant="second", epochs=1)
+    assert (run / "a" / "language_models" / "lm_32_second" / "training.json").exists()
+
+
+def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, monkeypatch, trainings):
+    made("whole")
+    real = language_model.Clock
+
+    class Mortal(real):
+        def on_step_end(self, args, state, control, **more):
+            if state.epoch > 1.2:
+                raise Killed
+            return super().on_step_end(args, state, control, **more)
+
+    monkeypatch.setattr(language_model, "Clock", Mortal)
+    with pytest.raises(Killed):
+        made("cut")
+    monkeypatch.setattr(language_model, "Clock", real)
+    torch.manual_seed(99)  # whatever the process did before
+    _, resumed = made("cut")
+    assert trainings[-1] is not None and len(resumed) == 3
+    whole, cut = (load_file(run / k / "language_models" / "lm_32" / "model.safetensors") for k in ("whole", "cut"))
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[k], cut[k]) for k in whole)
+
+
+def test_the_best_epoch_is_kept_whole(made, tiny_material):
+    lm, curve = made(epochs=60, learning_rate=2e-2)
+    best = curve.validation_loss.idxmin()
+    assert best < len(curve) - 1  # it was stopped after it had been better
+    found = lm.scores(list(tiny_material.corpus.splits["validation"]["text"]))
+    assert found.nats.sum() / found.tokens.sum() == pytest.approx(curve.validation_loss[best], rel=1e-3)
+
+
+def test_time_ends_a_training(made, run):
+    made(minutes=1e-4, epochs=50)
+    done = paths.read_json(run / "a" / "language_models" / "lm_32" / "training.json")
+    assert done["stopped_by"] == "time" and done["epochs"] < 1
+
+
+def test_a_loaded_model_is_frozen_and_knows_its_tokens(tiny_lm, tiny_encoder):
+    assert not tiny_lm.model.training and not any(p.requires_grad for p in tiny_lm.model.parameters())
+    (ids,) = tiny_lm.ids(["oil rises"])
+    assert ids == [*tiny_encoder.tokenizer("oil rises")["input_ids"][1:]]  # pieces and [SEP], no [CLS]
+    assert tiny_lm.text([ids]) == ["oil rises"]
+    assert tiny_lm.ids([[5, 6]]) == [[5, 6]]
+    for bad, message in ((["oil", " "], "text 1 is empty"), ("oil", "got one string")):
+        with pytest.raises(ValueError, match=message):
+            tiny_lm.ids(bad)
+
+
+def test_unknown_models_are_named(monkeypatch, tmp_path, tiny_folder):
+    monkeypatch.setattr(encoders, "hub_answers", lambda: False)
+    with pytest.raises(FileNotFoundError, match="language model 'nobody/no-model'.*the project's own"):
+        load_causal_lm("nobody/no-model")
+    with pytest.raises(FileNotFoundError, match="no config.json; give the folder of a saved language model"):
+        load_causal_lm(str(tmp_path))
+    with pytest.raises(ValueError, match="is no causal language model"):
+        load_causal_lm(tiny_folder)  # BERT reads what comes after
+
+
+def test_scores_are_the_models_own_and_padding_changes_nothing(sharp_lm, sentences):
+    found = sharp_lm.scores(sentences[:6], batch_size=4)
+    for text, row in zip(sentences[:6], found.itertuples(), strict=True):
+        ids = torch.tensor([[sharp_lm.bos_token_id, *sharp_lm.ids([text])[0]]])
+        out = sharp_lm.model(input_ids=ids, labels=ids)
+        assert row.tokens == ids.shape[1] - 1
+        assert row.nats == pytest.approx(out.loss.item() * row.tokens, rel=1e-5)
+        assert row.correct == (out.logits[0, :-1].argmax(-1) == ids[0, 1:]).sum()
+
+
+def test_greedy_text_after_vectors_is_generates_own(tiny_lm):
+    begin = torch.tensor([[tiny_lm.bos_token_id]])
+    said = tiny_lm.model.generate(input_ids=begin, max_new_tokens=12, do_sample=False, pad_token_id=0)[0, 1:].tolist()
+    found = tiny_lm.generate_ids(tiny_lm.embed(begin).expand(3, -1, -1), 12, batch_size=2)
+    assert found == [said] * 3 and said[-1] == tiny_lm.eos_token_id
+    assert padded([[4, 5], [6]]).tolist() == [[4, 5], [6, -100]]
