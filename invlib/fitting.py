@@ -84,8 +84,8 @@ def fit(
                 done = state["count"] >= steps
                 done = done | (correct == tokens) if stop else done
             if curve is not None:
-                every = zip(state["text"].tolist(), state["count"].tolist(), loss.tolist(), correct.tolist(), strict=True)
-                curve += [{"text": t, "step": s, "loss": e, "correct": c} for t, s, e, c in every]
+                every = {"text": state["text"], "step": state["count"], "loss": loss, "correct": correct}
+                curve += pd.DataFrame({k: v.detach().cpu() for k, v in every.items()}).to_dict("records")
             if not done.all():
                 (gradient,) = torch.autograd.grad(loss.sum(), values)
                 state["values"] = values.detach()

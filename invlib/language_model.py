@@ -305,7 +305,7 @@ def train_language_model(
     """
     run = paths.run_folder(run)
     folder, curve_file = run / "language_models" / settings.name, run / "curves" / f"{settings.name}.csv"
-    words = hashlib.sha256("\n".join(encoder.tokenizer.convert_ids_to_tokens(range(encoder.vocab_size))).encode())
+    words = hashlib.sha256(str(sorted(encoder.tokenizer.get_vocab().items())).encode())
     identity = {
         "settings": dataclasses.asdict(settings), "data_hash": corpus.data_hash, "words": words.hexdigest()[:12]
     }  # fmt: skip

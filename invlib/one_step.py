@@ -65,8 +65,8 @@ def one_step(
     longest = max(map(len, ids), default=0)
     if not longest <= (length or longest) <= lm.max_length:
         raise ValueError(
-            f"the longest text has {longest} tokens, length is {length}, and {lm.name!r} has {lm.max_length} positions; "
-            "a text has to fit into the length, and the length into the positions"
+            f"the longest text has {longest} tokens, length is {length}, and {lm.name!r} has {lm.max_length} positions"
+            "; a text has to fit into the length, and the length into the positions"
         )
 
     def logits_of(e: Tensor, m: Tensor, labels: Tensor) -> Tensor:

@@ -122,20 +122,25 @@ def tiny_model(tiny_settings, tiny_encoder):
 
 @pytest.fixture(scope="session")
 def tiny_lm_folder(tmp_path_factory, tiny_folder, sentences) -> str:
-    """A GPT-NeoX of two narrow layers, trained for a moment on the sentences, saved as any local causal LM is."""
+    """A GPT-NeoX of two narrow layers, saved as any local causal LM is.
+
+    Trained for a moment on the sentences, half of the time with their words shuffled: a model that has seen nothing
+    but so few sentences is so sure of them that no vector moves it.
+    """
     from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
     folder, words = tmp_path_factory.mktemp("lm"), AutoTokenizer.from_pretrained(tiny_folder)
     torch.manual_seed(0)
     config = GPTNeoXConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        vocab_size=len(words), hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=256,
         max_position_embeddings=64, bos_token_id=words.cls_token_id, eos_token_id=words.sep_token_id,
     )  # fmt: skip
-    model = GPTNeoXForCausalLM(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    batch = words(sentences, padding=True, return_tensors="pt")
-    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    for _ in range(40):
+    model, rng = GPTNeoXForCausalLM(config), random.Random(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    shuffled = [" ".join(rng.sample(s.split(), len(s.split()))) for s in sentences]
+    for _ in range(100):
+        batch = words(sentences if rng.random() < 0.5 else shuffled, padding=True, return_tensors="pt")
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
         optimizer.zero_grad()
         model(input_ids=batch["input_ids"], labels=labels).loss.backward()
         optimizer.step()

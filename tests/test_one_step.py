@@ -30,7 +30,7 @@ def learned(tiny_lm):
 
 def test_e_and_m_say_every_text_in_one_pass(learned, tiny_lm, monkeypatch):
     table, e, m = learned
-    assert e.shape == m.shape == (4, 32) and (table.kept_numbers == 64).all()
+    assert e.shape == m.shape == (4, 128) and (table.kept_numbers == 256).all()
     assert table.generated.tolist() == TEXTS and (table.exact == 1).all() and (table.accuracy == 1).all()
     assert table.steps.between(1, 2999).all()
     calls, real = [], type(tiny_lm.model).forward
@@ -56,16 +56,16 @@ def test_reading_stops_at_the_first_end(learned, tiny_lm):
 
 def test_one_vector_alone_says_one_token_at_every_place(tiny_lm):
     table, e, m = one_step(tiny_lm, TEXTS, "alone", steps=5, **QUIET)
-    assert (table.kept_numbers == 32).all() and (table.exact == 0).all()
+    assert (table.kept_numbers == 128).all() and (table.exact == 0).all()
     assert all(len(set(row)) == 1 for row in read(tiny_lm, e, m, "alone", 12))
 
 
 def test_a_shared_m_costs_nothing_a_text(tiny_lm):
     table, e, m = one_step(tiny_lm, TEXTS[:3], shared=True, steps=3000, batch_size=2, **QUIET)
-    assert m.shape == (32,) and (table.kept_numbers == 32).all() and (table.exact == 1).all()
+    assert m.shape == (128,) and (table.kept_numbers == 128).all() and (table.exact == 1).all()
     assert read(tiny_lm, e, m, "first", 12) == tiny_lm.ids(TEXTS[:3])
     held_out, own, given = one_step(tiny_lm, TEXTS[3:], m=m, steps=60, **QUIET)
-    assert (held_out.kept_numbers == 32).all() and np.array_equal(given, m) and own.shape == (1, 32)
+    assert (held_out.kept_numbers == 128).all() and np.array_equal(given, m) and own.shape == (1, 128)
     start, _, _ = one_step(tiny_lm, TEXTS[3:], m=m, steps=0, **QUIET)
     assert held_out.nats[0] < start.nats[0]
 
@@ -75,13 +75,13 @@ def test_a_text_does_not_depend_on_those_beside_it(sharp_lm, layout):
     table, e, m = one_step(sharp_lm, TEXTS, layout, steps=40, progress=False, length=None)
     for i, text in enumerate(TEXTS):
         one, e_one, m_one = one_step(sharp_lm, [text], layout, steps=40, progress=False, length=None)
-        assert one.steps[0] == table.steps[i] and one.kept_numbers[0] == 65  # its length is kept too
+        assert one.steps[0] == table.steps[i] and one.kept_numbers[0] == 257  # its length is kept too
         np.testing.assert_allclose(e_one[0], e[i], rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(m_one[0], m[i], rtol=1e-6, atol=1e-9)
 
 
 def test_what_does_not_go_together_is_named(tiny_lm):
-    m = np.zeros(32, dtype=np.float32)
+    m = np.zeros(128, dtype=np.float32)
     for options, message in (
         ({"shared": True, "m": m}, "choose one"), ({"layout": "alone", "shared": True}, "has no m"),
         ({"layout": "alone", "m": m}, "has no m"), ({"length": 2}, "longest text has"), ({"length": 65}, "65"),
