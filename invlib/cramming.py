@@ -16,32 +16,37 @@ from invlib import metrics
 from invlib.fitting import LEARNING_RATE, STEPS, fit, start_vectors, table_of
 from invlib.language_model import FrozenLM, padded, token_scores
 
+PAPER_CAPACITY = {  # tokens in one vector, natural text; the paper's table of models, its first token not scored
+    "Pythia-160M": 80, "Pythia-410M": 96, "Pythia-1.4B": 160, "Llama-3.2-1B": 512, "Llama-3.2-3B": 1024,
+    "Llama-3.1-8B": 1568,
+}  # fmt: skip
 
-def logits_after(lm: FrozenLM, vectors: Tensor, labels: Tensor) -> Tensor:
-    """Logits of a text's tokens when vectors (B, K, H) stand before it; labels (B, T) -> (B, T, V).
+
+def states_after(lm: FrozenLM, vectors: Tensor, labels: Tensor) -> Tensor:
+    """The states that say a text's tokens when vectors (B, K, H) stand before it; labels (B, T) -> (B, T, H).
 
     The last vector says the first token: no begin token stands between.
     """
     before = lm.embed(labels[:, :-1].clamp(min=0)).to(vectors.dtype)  # (B, T - 1, H)
-    return lm.logits(torch.cat([vectors, before], 1), labels.shape[1])
+    return lm.states(torch.cat([vectors, before], 1), labels.shape[1])
 
 
 def cram(
     lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], n_vectors: int = 1, *, steps: int = STEPS,
-    learning_rate: float = LEARNING_RATE, batch_size: int = 64, seed: int = 0, stop: bool = True,
-    progress: bool = True, curve: list | None = None,
+    learning_rate: float = LEARNING_RATE, batch_size: int = 64, seed: int | Sequence[int] = 0, stop: bool = True,
+    candidates: int = 0, progress: bool = True, curve: list | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:  # fmt: skip
     """Each text (a string, or ids with the end token) into `n_vectors` input vectors of its own.
 
     Returns `table_of`'s table, one row a text, and the vectors (N, n_vectors, H) float32. batch_size=1 is one text at
-    a time. stop, curve: see `fit`.
+    a time. seed: of the start, one for all texts or one for each. stop, candidates, curve: see `fit`.
     """
     ids = lm.ids(texts)
     check_room(lm, ids, n_vectors)
     found = fit(
-        lambda values, labels: logits_after(lm, values, labels), ids, start_vectors(lm, ids, n_vectors, seed),
-        steps=steps, learning_rate=learning_rate, batch_size=batch_size, stop=stop, progress=progress, name="cramming",
-        curve=curve,
+        lm, lambda values, labels: states_after(lm, values, labels), ids, start_vectors(lm, ids, n_vectors, seed),
+        steps=steps, learning_rate=learning_rate, batch_size=batch_size, stop=stop, candidates=candidates,
+        progress=progress, name="cramming", curve=curve,
     )  # fmt: skip
     return table_of(lm, ids, found, read(lm, found["vectors"], ids, batch_size)), found["vectors"]
 
@@ -72,12 +77,26 @@ def score(lm: FrozenLM, vectors: np.ndarray, texts: Sequence[str] | Sequence[lis
     for k in range(0, len(ids), batch_size):
         part = torch.as_tensor(vectors[k : k + batch_size]).to(lm.device)
         labels = padded(ids[k : k + batch_size], lm.device)
-        nats, right = token_scores(logits_after(lm, part, labels), labels)
+        nats, right = token_scores(lm.head(states_after(lm, part, labels)), labels)
         rows += zip((labels >= 0).sum(1).tolist(), nats.sum(1).tolist(), right.sum(1).tolist(), strict=True)
     return pd.DataFrame(rows, columns=["tokens", "nats", "correct"])
 
 
 # How much goes in
+
+
+def held_out(lm: FrozenLM, texts: Sequence[str], n: int, shortest: int = 2, longest: int | None = None) -> list[int]:
+    """Which are the first n texts of `shortest` to `longest` tokens, the end token included; fewer where there are not.
+
+    ValueError where there is none.
+    """
+    found, most = [], longest or lm.max_length
+    for k, text in enumerate(texts):
+        if len(found) < n and text.strip() and shortest <= len(lm.ids([text])[0]) <= most:
+            found.append(k)
+    if not found:
+        raise ValueError(f"none of {len(texts)} texts has {shortest} to {most} tokens under {lm.name!r}")
+    return found
 
 
 def texts_of_length(
@@ -106,15 +125,19 @@ def texts_of_length(
 
 def by_length(
     lm: FrozenLM, texts: Sequence[str], lengths: Sequence[int], n: int = 16, n_vectors: int = 1, words: bool = False,
-    n_bootstrap: int = 1000, seed: int = 0, **options,
+    n_bootstrap: int = 1000, seed: int = 0, until: float = 0.0, **options,
 ) -> pd.DataFrame:  # fmt: skip
-    """What comes back of n texts of each length: one row a length.
+    """What comes back of n texts of each length: one row a length, the shortest first.
+
+    until: longer texts are left out after the first length whose accuracy lies below this.
 
     length, accuracy with low and high (95 % interval), generated_accuracy, exact_match, token_gain,
     information_gain (bits), steps (means over texts), n. options go to `cram`.
     """
     rows = []
-    for length in lengths:
+    for length in sorted(lengths):
+        if rows and rows[-1]["accuracy"] < until:
+            break
         made = texts_of_length(lm, texts, length, n, seed, words)
         table, _ = cram(lm, made, n_vectors, seed=seed, **options)
         low, high = metrics.bootstrap(np.mean, table.accuracy.to_numpy(), n=n_bootstrap)
@@ -138,27 +161,40 @@ def capacity(table: pd.DataFrame, at_least: float = 0.99) -> int:
 
 def batched_speed(
     lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], n_vectors: int = 1, *, steps: int = 20,
-    batch_size: int = 64, n_single: int = 8,
+    batch_size: int = 64, n_single: int = 8, candidates: int = 1000,
 ) -> dict[str, float]:  # fmt: skip
-    """Texts per second side by side and one at a time, in one run, with equal steps and dtype, and their ratio.
+    """Texts a second in one run, with equal steps and dtype, and how many times those of one text at a time they are.
 
-    Every text has all its steps. One at a time: n_single texts, spread over the lengths. Returns batched, single
-    (texts a second), ratio.
+    Every text has all its steps. single: one at a time, as the published code does it; n_single texts, spread over the
+    lengths. batched: side by side, the very same steps. sampled: side by side, the loss over `candidates` (see `fit`).
+    Returns these three, ratio and sampled_ratio against single, and steps.
     """
     ids = sorted(lm.ids(texts), key=len)
     few = [ids[i] for i in np.linspace(0, len(ids) - 1, min(n_single, len(ids))).round().astype(int)]
     speed = {}
-    for name, part, size in (("batched", ids, batch_size), ("single", few, 1)):
+    for name, part, size, drawn in (
+        ("single", few, 1, 0), ("batched", ids, batch_size, 0), ("sampled", ids, batch_size, candidates)
+    ):  # fmt: skip
         start = start_vectors(lm, part, n_vectors)
 
-        def once(n, part=part, size=size, start=start):
+        def once(n, part=part, size=size, start=start, drawn=drawn):
             fit(
-                lambda values, labels: logits_after(lm, values, labels), part, start,
-                steps=n, batch_size=size, stop=False, progress=False,
+                lm, lambda values, labels: states_after(lm, values, labels), part, start,
+                steps=n, batch_size=size, stop=False, candidates=drawn, progress=False,
             )  # fmt: skip
 
         once(0)  # what only a first step costs is not measured
         started = time.perf_counter()
         once(steps)
         speed[name] = len(part) / (time.perf_counter() - started)
-    return {**speed, "ratio": speed["batched"] / speed["single"]}
+    ratios = {"ratio": speed["batched"] / speed["single"], "sampled_ratio": speed["sampled"] / speed["single"]}
+    return {**speed, **ratios, "steps": steps}
+
+
+def reading_ms(lm: FrozenLM, vectors: np.ndarray, texts: Sequence[str] | Sequence[list[int]]) -> float:
+    """Milliseconds a text that it takes to read vectors (N, K, H) freely, side by side."""
+    ids = lm.ids(texts)
+    read(lm, vectors[:2], ids[:2])  # the first call is slower; it is not timed
+    started = time.perf_counter()
+    read(lm, vectors, ids)
+    return 1000 * (time.perf_counter() - started) / len(ids)

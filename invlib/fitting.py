@@ -7,21 +7,30 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from invlib import metrics
-from invlib.language_model import FrozenLM, padded, token_scores
+from invlib.language_model import FrozenLM, padded
+from invlib.losses import draw_candidates
 
 STEPS, LEARNING_RATE, BETAS, WEIGHT_DECAY = 5000, 1e-2, (0.9, 0.9), 0.01  # Kuratov et al., 2025, section 3
+CHECK, RIVALS = 10, 4  # where the loss runs over a sample of the tokens: see `Loss`
 
 
-def start_vectors(lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int, seed: int = 0) -> Tensor:
+def start_vectors(
+    lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int, seed: int | Sequence[int] = 0
+) -> Tensor:
     """(N, n_vectors, H): normal numbers times the standard deviation of the model's input embeddings.
 
-    Drawn for each text from the seed and its ids, so that a text starts alike whatever stands beside it.
+    Drawn for each text from the seed (one for all, or one for each) and its ids, so that a text starts alike whatever
+    stands beside it.
     """
+    seeds = [seed] * len(ids) if isinstance(seed, int) else list(seed)
+    if len(seeds) != len(ids):
+        raise ValueError(f"{len(seeds)} seeds for {len(ids)} texts; give one for all, or one for each")
     spread, out = lm.embeddings.float().std().item(), []
-    for row in ids:
+    for row, seed in zip(ids, seeds, strict=True):
         digest = hashlib.sha256(f"{seed} {list(row)}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         out.append(spread * rng.standard_normal((n_vectors, lm.hidden_size)))
@@ -45,18 +54,58 @@ def adamw_step(
     values.mul_(1 - learning_rate * weight_decay).sub_(learning_rate * first / (1 - a**count) / root)
 
 
+class Loss:
+    """Each text's cross-entropy, over all tokens of the vocabulary or over a sample of them.
+
+    Over all (candidates=0) is what the papers do. With a vocabulary of 30 522 most of a small model's step goes into
+    that; so with candidates=n the loss runs over the texts' own tokens, n others drawn anew at each step (corrected
+    for, as in training), and the RIVALS likeliest tokens of each place at the last check. Whether a token is right is
+    asked of all tokens always: then at every CHECK-th step.
+    """
+
+    def __init__(self, lm: FrozenLM, candidates: int = 0):
+        self.lm, self.candidates, self.rivals = lm, candidates, torch.zeros(0, dtype=torch.int64, device=lm.device)
+
+    def __call__(self, states: Tensor, labels: Tensor, check: bool) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """states (B, T, H), labels (B, T), -100 after a text's end -> the texts' loss (B,) in nats, summed over tokens.
+
+        And, where `check` asks for it, nats and correct (B,), over all tokens of the vocabulary.
+        """
+        owner, place = (labels >= 0).nonzero(as_tuple=True)
+        states, targets, found = states[owner, place], labels[owner, place], None  # (N, H), (N,)
+
+        def summed(values: Tensor) -> Tensor:
+            return values.new_zeros(len(labels)).index_add(0, owner, values)
+
+        if check or not self.candidates:
+            with torch.set_grad_enabled(not self.candidates):
+                logits = self.lm.head(states)  # (N, V)
+                nats = F.cross_entropy(logits, targets, reduction="none")
+            loss, right = summed(nats), logits.detach().argmax(-1) == targets
+            found = {"nats": loss.detach(), "correct": summed(right.to(nats.dtype)).long()}
+            if not self.candidates:
+                return loss, found
+            self.rivals = logits.topk(min(RIVALS, logits.shape[1]), dim=-1).indices.flatten()
+        seen = torch.cat([targets, self.rivals])
+        candidates, correction = draw_candidates(seen, self.lm.vocab_size, self.candidates)
+        logits = self.lm.head(states, candidates) + correction
+        nats = F.cross_entropy(logits, torch.searchsorted(candidates, targets), reduction="none")
+        return summed(nats), found
+
+
 def fit(
-    logits_of: Callable[[Tensor, Tensor], Tensor], ids: Sequence[Sequence[int]], start: Tensor, *,
+    lm: FrozenLM, states_of: Callable[[Tensor, Tensor], Tensor], ids: Sequence[Sequence[int]], start: Tensor, *,
     steps: int = STEPS, learning_rate: float = LEARNING_RATE, betas: tuple[float, float] = BETAS,
-    weight_decay: float = WEIGHT_DECAY, batch_size: int = 64, stop: bool = True, progress: bool = True,
-    name: str = "fitting", curve: list | None = None,
+    weight_decay: float = WEIGHT_DECAY, batch_size: int = 64, stop: bool = True, candidates: int = 0,
+    progress: bool = True, name: str = "fitting", curve: list | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Fit each text's vectors until all its tokens are the most likely ones, or for `steps` steps.
 
-    logits_of(values (B, P, H), labels (B, T)) -> (B, T, V), labels being -100 after a text's end; start (N, P, H).
-    A text that is done leaves the batch with its part of the optimiser's state, and the next one takes its place: long
-    ones first, so that texts of like length stand together. stop=False: every text has all the steps. curve: a list
-    that gets a dict for each text and step: text, step, loss (nats a token), correct.
+    states_of(values (B, P, H), labels (B, T)) -> (B, T, H), of which `lm.head` makes logits; labels are -100 after a
+    text's end; start (N, P, H). A text that is done leaves the batch with its part of the optimiser's state, and the
+    next one takes its place: long ones first, so that texts of like length stand together. stop=False: every text has
+    all the steps. candidates: see `Loss`; 0 makes a text's vectors independent of those beside it. curve: a list that
+    gets a dict for each text and check: text, step, loss (nats a token), correct.
 
     Returns vectors (N, P, H), those of most right tokens where a text was never done, and (N,) steps, correct and nats
     (summed over the tokens).
@@ -64,35 +113,36 @@ def fit(
     if not len(ids):
         raise ValueError("there is no text to fit")
     waiting = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    vectors, found = torch.empty_like(start), np.zeros((len(ids), 3))
+    vectors, found, turn, loss_of = torch.empty_like(start), np.zeros((len(ids), 3)), 0, Loss(lm, candidates)
     state: dict[str, Tensor] = {}
     with tqdm(total=len(ids), desc=name, unit="text", disable=not progress, mininterval=2) as bar:
         while waiting or len(state["text"]):
             room = batch_size - len(state["text"]) if state else batch_size
-            if waiting and room:
+            joined = bool(waiting and room)
+            if joined:
                 joining, waiting = newcomers(waiting[:room], start), waiting[room:]
                 state = {k: torch.cat([state[k], v]) for k, v in joining.items()} if state else joining
                 labels = padded([ids[i] for i in state["text"].tolist()], start.device)
-            values = state["values"].detach().requires_grad_()
-            nats, right = token_scores(logits_of(values, labels), labels)
-            tokens, correct = (labels >= 0).sum(1), right.sum(1)
-            loss = nats.sum(1) / tokens
+            check = not candidates or joined or turn % CHECK == 0 or bool((state["count"] >= steps).any())
+            values, tokens, turn = state["values"].detach().requires_grad_(), (labels >= 0).sum(1), turn + 1
+            loss, now = loss_of(states_of(values, labels), labels, check)
             if not torch.isfinite(loss).all():
                 raise ValueError(f"the loss is not finite; lower learning_rate={learning_rate}")
-            with torch.no_grad():
-                keep_best(state, values, correct, nats.sum(1))
+            done = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+            if check:
+                keep_best(state, values.detach(), now["correct"], now["nats"])
                 done = state["count"] >= steps
-                done = done | (correct == tokens) if stop else done
-            if curve is not None:
-                every = {"text": state["text"], "step": state["count"], "loss": loss, "correct": correct}
-                curve += pd.DataFrame({k: v.detach().cpu() for k, v in every.items()}).to_dict("records")
+                done = done | (now["correct"] == tokens) if stop else done
+                if curve is not None:
+                    every = {"text": state["text"], "step": state["count"], "loss": now["nats"] / tokens}
+                    every = {k: v.cpu() for k, v in (every | {"correct": now["correct"]}).items()}
+                    curve += pd.DataFrame(every).to_dict("records")
             if not done.all():
-                (gradient,) = torch.autograd.grad(loss.sum(), values)
+                (gradient,) = torch.autograd.grad((loss / tokens).sum(), values)
                 state["values"] = values.detach()
-                steps_now = state["count"] + 1
                 adamw_step(
-                    state["values"], gradient, state["first"], state["second"], steps_now, learning_rate, betas,
-                    weight_decay,
+                    state["values"], gradient, state["first"], state["second"], state["count"] + 1, learning_rate,
+                    betas, weight_decay,
                 )  # fmt: skip
             if done.any():
                 texts = state["text"][done]
@@ -148,3 +198,13 @@ def table_of(lm: FrozenLM, ids: Sequence[Sequence[int]], found: dict, said: Sequ
         "generated_accuracy": matches["right"] / matches["positions"], "exact": matches["exact"],
         "text": lm.text(ids), "generated": lm.text(said),
     })  # fmt: skip
+
+
+def recovered(table: pd.DataFrame, reference_bits: np.ndarray, n_bootstrap: int = 1000) -> dict[str, float]:
+    """Recovered bits of the texts of `table_of`'s table, a mean: bits, with low and high, a 95 % interval.
+
+    reference_bits (N,): what each text costs under the study's reference language model.
+    """
+    bits = np.asarray(reference_bits) - table["nats"].to_numpy() / np.log(2)
+    low, high = metrics.bootstrap(np.mean, bits, n=n_bootstrap)
+    return {"bits": float(bits.mean()), "low": low, "high": high}

@@ -27,8 +27,9 @@ from invlib import paths
 from invlib.callbacks import Clock
 from invlib.data import Corpus
 from invlib.encoders import FrozenEncoder, hash_weights, hub_folder, quiet_loading
+from invlib.losses import draw_candidates
 from invlib.model import until_end
-from invlib.settings import device, precision
+from invlib.settings import Settings, device, precision
 from invlib.training import cosine, keep_freed_memory, usable_checkpoint
 
 OFFLINE = "the project's own (train_language_model)"
@@ -87,10 +88,18 @@ class FrozenLM:
         silent = {self.bos_token_id, self.eos_token_id, self.tokenizer.pad_token_id}
         return [self.tokenizer.decode([i for i in row if i not in silent]) for row in ids]
 
-    def logits(self, inputs_embeds: Tensor, n: int) -> Tensor:
-        """Logits of the last n positions, (B, T, H) -> (B, n, V), float32 at least."""
+    def states(self, inputs_embeds: Tensor, n: int) -> Tensor:
+        """The last n positions' states, of which `head` makes logits, (B, T, H) -> (B, n, H)."""
         inputs_embeds = inputs_embeds.to(self.model.dtype)
-        return sharp(self.model(inputs_embeds=inputs_embeds, logits_to_keep=n, use_cache=False).logits)
+        return self.model.base_model(inputs_embeds=inputs_embeds, use_cache=False).last_hidden_state[:, -n:]
+
+    def head(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """Logits of states (..., H) over all tokens, (..., V), or over `candidates` (C,) alone; float32 at least."""
+        layer = self.model.get_output_embeddings()
+        if candidates is None:
+            return sharp(layer(states))
+        bias = None if layer.bias is None else layer.bias[candidates]
+        return sharp(F.linear(states, layer.weight[candidates], bias))
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """ids (B, T) -> input embeddings (B, T, H)."""
@@ -174,9 +183,11 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> FrozenLM:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     except ValueError as error:
         raise ValueError(f"{str(name)!r} is no causal language model: {str(error).splitlines()[0]}") from error
-    lm = FrozenLM(str(name), model.to(device()), AutoTokenizer.from_pretrained(folder))
+    lm = FrozenLM(Path(name).name, model.to(device()), AutoTokenizer.from_pretrained(folder))
     if reads_ahead(lm):
         raise ValueError(f"{str(name)!r} is no causal language model: what it says depends on what comes after")
+    if not plain_head(lm):
+        raise ValueError(f"{str(name)!r} does more to its last states than one linear layer; choose another model")
     return lm
 
 
@@ -186,6 +197,14 @@ def reads_ahead(lm: FrozenLM) -> bool:
     ids = torch.tensor([[lm.bos_token_id, k % lm.vocab_size] for k in (lm.eos_token_id + 1, lm.eos_token_id + 2)])
     first = lm.model(input_ids=ids.to(lm.device)).logits[:, 0].float()
     return not torch.allclose(first[0], first[1], rtol=1e-2, atol=1e-2)
+
+
+@torch.no_grad()
+def plain_head(lm: FrozenLM) -> bool:
+    """Whether the model's logits are `FrozenLM.head` of its states: some scale or cap them."""
+    ids = torch.tensor([[lm.bos_token_id, lm.eos_token_id]], device=lm.device)
+    logits = sharp(lm.model(input_ids=ids).logits)
+    return torch.allclose(lm.head(lm.states(lm.embed(ids), 2)), logits, rtol=1e-2, atol=1e-2)
 
 
 # The project's own
@@ -204,9 +223,10 @@ class LanguageModelSettings:
     minutes: float | None = 3  # at most so long; the rate falls to 0 in this time
     epochs: int = 40
     stop_patience: int = 2  # epochs without a better validation loss before training stops
-    batch_size: int = 8  # blocks a step
+    batch_size: int = 4  # blocks a step
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
+    candidates: int = 3000  # random word pieces in the training loss beside the batch's own; 0 = all
     n_validation: int | None = 1000  # headlines measured after each epoch; None = all
     seed: int = 0
     variant: str | None = None
@@ -214,6 +234,35 @@ class LanguageModelSettings:
     @property
     def name(self) -> str:
         return f"lm_{self.width}" + (f"_{self.variant}" if self.variant else "")
+
+
+def own_language_models(settings: Settings) -> list[LanguageModelSettings]:
+    """What a run's settings say of its own language models, one for each of `lm_widths`; the first is the main one."""
+    return [
+        LanguageModelSettings(
+            width=width, max_length=settings.max_length, minutes=settings.lm_minutes, seed=settings.seed,
+            n_validation=settings.n_validation, candidates=settings.candidates,
+        )  # fmt: skip
+        for width in settings.lm_widths
+    ]
+
+
+def language_models_of(settings: Settings, run: str | Path | None = None) -> dict[str, FrozenLM]:
+    """The frozen language models of a run by name, the main one first.
+
+    The run's own (03 trains them), or the one that `language_model` names: a hub name or a folder. FileNotFoundError
+    where there is none.
+    """
+    if settings.language_model != "own":
+        return {Path(settings.language_model).name: load_causal_lm(settings.language_model)}
+    names = [own.name for own in own_language_models(settings)]
+    folder = paths.find_run(run, needs="language_models") / "language_models"
+    if missing := [name for name in names if not (folder / name / "training.json").exists()]:
+        raise FileNotFoundError(
+            f"no {', '.join(missing)} in {folder}; notebooks/03_training.ipynb trains the run's own language models, "
+            "or name another: language_model = 'EleutherAI/pythia-160m'"
+        )
+    return {name: load_causal_lm(str(folder / name)) for name in names}
 
 
 def packed(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
@@ -249,9 +298,11 @@ class Blocks(torch.utils.data.Dataset):
 class LanguageModelTrainer(Trainer):
     """The Trainer with a rate that falls in time, and single headlines for its evaluation."""
 
-    def __init__(self, *args, clock: Clock, headlines: list[list[int]], bos_token_id: int, **kwargs):
+    def __init__(
+        self, *args, clock: Clock, headlines: list[list[int]], bos_token_id: int, candidates: int = 0, **kwargs
+    ):
         super().__init__(*args, **kwargs)
-        self.clock, self.headlines, self.bos_token_id = clock, headlines, bos_token_id
+        self.clock, self.headlines, self.bos_token_id, self.candidates = clock, headlines, bos_token_id, candidates
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if self.lr_scheduler is None:
@@ -261,6 +312,18 @@ class LanguageModelTrainer(Trainer):
     def progress(self) -> float:
         """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
         return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        """Mean cross-entropy of the next tokens, nats; over a sample of the word pieces, as the other models'."""
+        if not self.candidates:
+            return super().compute_loss(model, inputs, return_outputs)
+        states = model.base_model(input_ids=inputs["input_ids"][:, :-1], use_cache=False).last_hidden_state
+        labels = inputs["labels"][:, 1:].flatten()
+        table = model.get_output_embeddings().weight
+        candidates, correction = draw_candidates(labels, len(table), self.candidates)
+        logits = (states.flatten(0, 1) @ table[candidates].T).float() + correction
+        loss = F.cross_entropy(logits, torch.searchsorted(candidates, labels))
+        return (loss, {}) if return_outputs else loss
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Cross-entropy (nats a token) and next-token accuracy on the validation headlines, each by itself."""
@@ -291,7 +354,24 @@ def fresh_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> GPTN
         max_position_embeddings=settings.n_positions, bos_token_id=encoder.bos_token_id,
         eos_token_id=encoder.eos_token_id, pad_token_id=encoder.pad_token_id, use_cache=True,
     )  # fmt: skip
-    return GPTNeoXForCausalLM(config)
+    model = GPTNeoXForCausalLM(config)
+    start_at_encoder(model, encoder.word_embeddings.float().cpu())
+    return model
+
+
+@torch.no_grad()
+def start_at_encoder(model: GPTNeoXForCausalLM, words: Tensor) -> None:
+    """Start the model's two tables at the encoder's word embeddings, (V, H), as far as its width goes.
+
+    Their first principal axes, scaled to the spread that the tables have anyway: a head start in what words mean, so
+    that minutes are enough.
+    """
+    tables = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    centred = words - words.mean(0)
+    axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, : tables[0].shape[1]]
+    seen = centred @ axes
+    for table in tables:
+        table[:, : seen.shape[1]] = seen * (table.std() / seen.std())
 
 
 def train_language_model(
@@ -343,7 +423,8 @@ def train_language_model(
     )  # fmt: skip
     args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
     trainer = LanguageModelTrainer(
-        model=model, clock=clock, bos_token_id=encoder.bos_token_id, train_dataset=train_set,
+        model=model, clock=clock, bos_token_id=encoder.bos_token_id, candidates=settings.candidates,
+        train_dataset=train_set,
         headlines=[row[1:] for row in ids("validation", settings.n_validation)], eval_dataset=train_set,
         callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)], args=args,
     )  # fmt: skip

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from invlib.fitting import BETAS, LEARNING_RATE, STEPS, WEIGHT_DECAY, fit, start_vectors, table_of
-from invlib.language_model import FrozenLM, padded, token_scores
+from invlib.fitting import BETAS, CHECK, LEARNING_RATE, STEPS, WEIGHT_DECAY, Loss, fit, start_vectors, table_of
+from invlib.language_model import FrozenLM, padded
 from invlib.model import until_end
 
 LAYOUTS = ("first", "halves", "alternating", "alone")
@@ -37,22 +37,22 @@ def places_of_e(layout: str, lengths: Tensor, n: int) -> Tensor:
     raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
 
 
-def logits_at_once(lm: FrozenLM, e: Tensor, m: Tensor, layout: str, lengths: Tensor, n: int) -> Tensor:
-    """Logits of the first n positions in one forward pass; e (B, 1, H), m (B or 1, 1, H) -> (B, n, V)."""
-    return lm.logits(torch.where(places_of_e(layout, lengths, n)[..., None], e, m), n)
+def states_at_once(lm: FrozenLM, e: Tensor, m: Tensor, layout: str, lengths: Tensor, n: int) -> Tensor:
+    """States of the first n positions in one forward pass; e (B, 1, H), m (B or 1, 1, H) -> (B, n, H)."""
+    return lm.states(torch.where(places_of_e(layout, lengths, n)[..., None], e, m), n)
 
 
 def one_step(
     lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], layout: str = "first", *, shared: bool = False,
     m: np.ndarray | None = None, length: int | None = 40, steps: int = STEPS, learning_rate: float = LEARNING_RATE,
-    batch_size: int = 64, seed: int = 0, progress: bool = True, curve: list | None = None,
+    batch_size: int = 64, seed: int = 0, candidates: int = 0, progress: bool = True, curve: list | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # fmt: skip
     """Vectors from which one forward pass says each text (a string, or ids with the end token).
 
     e is the text's own always. m is the text's own too; or, with `shared`, learned for all these texts together; or
     given as `m` (H,), learned before on others. length: N, at least the longest text's tokens; what is said is read up
-    to its first end token. None: each text's own number of tokens, which then has to be kept too. curve: see `fit`;
-    not with `shared`.
+    to its first end token. None: each text's own number of tokens, which then has to be kept too. candidates,
+    curve: see `fit`; no curve with `shared`.
 
     Returns `table_of`'s table with kept_numbers (what is kept of each text: H, 2 H where m is its own, one more
     without a length), e (N, H) and m (N, H) or, where it is shared, (H,).
@@ -69,22 +69,23 @@ def one_step(
             "; a text has to fit into the length, and the length into the positions"
         )
 
-    def logits_of(e: Tensor, m: Tensor, labels: Tensor) -> Tensor:
+    def states_of(e: Tensor, m: Tensor, labels: Tensor) -> Tensor:
         own = (labels >= 0).sum(1)
         lengths = own if length is None else torch.full_like(own, length)
-        return logits_at_once(lm, e, m, layout, lengths, labels.shape[1])
+        return states_at_once(lm, e, m, layout, lengths, labels.shape[1])
 
     options = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size, "progress": progress}
+    options["candidates"] = candidates
     own_m = not shared and m is None and layout != "alone"
     start = start_vectors(lm, ids, 1 + own_m, seed)
     if shared:
-        found = fit_together(logits_of, ids, start, start_vectors(lm, [[]], 1, seed), **options)
+        found = fit_together(lm, states_of, ids, start, start_vectors(lm, [[]], 1, seed), **options)
         e, m = found["vectors"][:, 0], found["shared"]
     else:
         given = None if m is None else torch.as_tensor(m, dtype=start.dtype, device=lm.device).view(1, 1, -1)
         found = fit(
-            lambda values, labels: logits_of(values[:, :1], values[:, -1:] if given is None else given, labels), ids,
-            start, name="one step", curve=curve, **options,
+            lm, lambda values, labels: states_of(values[:, :1], values[:, -1:] if given is None else given, labels),
+            ids, start, name="one step", curve=curve, **options,
         )  # fmt: skip
         e, m = found["vectors"][:, 0], found["vectors"][:, -1] if m is None else np.asarray(m)
     said = read(lm, e, m, layout, length or [len(row) for row in ids], batch_size)
@@ -107,39 +108,42 @@ def read(
     said = []
     for part in torch.arange(len(e), device=lm.device).split(batch_size):
         n = int(lengths[part].max())
-        ids = logits_at_once(lm, e[part], m[part], layout, lengths[part], n).argmax(-1).tolist()
+        ids = lm.head(states_at_once(lm, e[part], m[part], layout, lengths[part], n)).argmax(-1).tolist()
         for row, own in zip(ids, lengths[part].tolist(), strict=True):
             said.append(until_end(row[:own], lm.eos_token_id))
     return said
 
 
 def fit_together(
-    logits_of: Callable[[Tensor, Tensor, Tensor], Tensor], ids: Sequence[Sequence[int]], start: Tensor, shared: Tensor,
-    *, steps: int, learning_rate: float, batch_size: int, progress: bool,
+    lm: FrozenLM, states_of: Callable[[Tensor, Tensor, Tensor], Tensor], ids: Sequence[Sequence[int]], start: Tensor,
+    shared: Tensor, *, steps: int, learning_rate: float, batch_size: int, candidates: int, progress: bool,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """`fit` with one more vector that all texts share, (1, 1, H): no text leaves before all are done.
 
-    Returns vectors, steps, correct and nats as `fit` does, those of the step of most right tokens, and shared (H,).
+    Returns vectors, steps, correct and nats as `fit` does, those of the check of most right tokens, and shared (H,).
     """
     e, m = start.clone().requires_grad_(), shared.clone().requires_grad_()
     optimizer = torch.optim.AdamW([e, m], lr=learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
     parts = torch.arange(len(ids), device=start.device).split(batch_size)
     every = [padded([ids[i] for i in part.tolist()], start.device) for part in parts]
+    losses = [Loss(lm, candidates) for _ in parts]
     best = {"correct": np.array([-1])}
     for step in tqdm(range(steps + 1), desc="one step, m shared", disable=not progress, mininterval=2):
+        check = not candidates or step % CHECK == 0 or step == steps
         optimizer.zero_grad()
         sums = []
-        for part, labels in zip(parts, every, strict=True):
-            nats, right = token_scores(logits_of(e[part], m, labels), labels)
-            (nats.sum(1) / (labels >= 0).sum(1)).sum().backward()
-            sums.append(torch.stack([right.sum(1).double(), nats.detach().sum(1).double()], 1))
-        correct, nats = torch.cat(sums).cpu().numpy().T
-        if correct.sum() > best["correct"].sum():
-            best = {
-                "vectors": e.detach().cpu().numpy().copy(), "shared": m.detach().cpu().numpy().ravel().copy(),
-                "steps": np.full(len(ids), step), "correct": correct.astype(int), "nats": nats,
-            }  # fmt: skip
-        if correct.sum() == sum(map(len, ids)):
-            break
+        for part, labels, loss_of in zip(parts, every, losses, strict=True):
+            loss, found = loss_of(states_of(e[part], m, labels), labels, check)
+            (loss / (labels >= 0).sum(1)).sum().backward()
+            sums.append(found)
+        if check:
+            correct, nats = (torch.cat([part[k] for part in sums]).cpu().numpy() for k in ("correct", "nats"))
+            if correct.sum() > best["correct"].sum():
+                best = {
+                    "vectors": e.detach().cpu().numpy().copy(), "shared": m.detach().cpu().numpy().ravel().copy(),
+                    "steps": np.full(len(ids), step), "correct": correct.astype(int), "nats": nats,
+                }  # fmt: skip
+            if correct.sum() == sum(map(len, ids)):
+                break
         optimizer.step()
     return best

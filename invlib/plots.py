@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -201,6 +202,34 @@ def two_virtues(ax: Axes, points: pd.DataFrame, colours: str = "tab10", **style)
         scatter_with_intervals(ax, *at, [x_interval], [y_interval], **look)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     return named(ax, "rank correlation with the encoder", NAMES["exact_match"])
+
+
+def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
+    """Recovered bits a headline against the numbers kept for it, the study's systems in one picture.
+
+    points: columns group (learned, searched or control), label, numbers, bits and, where measured, low and high.
+    there_is: all the bits that a headline has.
+    """
+    colours, marks = {"searched": "black", "control": "0.55"}, {"learned": "o", "searched": "D^vP*<>", "control": "xs"}
+    kinds: dict[str, list[str]] = {}
+    for point in points.to_dict("records"):
+        group, label, interval = point["group"], point["label"], [point.get("low"), point.get("high")]
+        shown = re.sub(r"_\d+", "", label, count=1) if group == "learned" else label  # its size is the axis
+        known = kinds.setdefault(group, [])
+        first = shown not in known
+        known += [shown] if first else []
+        colour = colours.get(group, f"C{known.index(shown) % 10}")
+        marker = marks[group][known.index(shown) % len(marks[group])]
+        at = [point["numbers"]], [point["bits"]], None, [None if pd.isna(interval[0]) else interval]
+        look = {"color": colour, "marker": marker, "label": shown if first else None, "s": 80}
+        scatter_with_intervals(ax, *at, **look)
+    ax.axhline(there_is, color="0.3", linestyle="--", label=f"all there is: {there_is:.0f} bits")
+    ax.set_xscale("log", base=2)
+    sizes = sorted(set(points["numbers"]))
+    ax.set_xticks(sizes, sizes, rotation=60)
+    ax.minorticks_off()
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return named(ax, "numbers kept for a headline (log scale)", "recovered bits a headline")
 
 
 def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=None, **bars) -> Axes:

@@ -8,8 +8,12 @@ import torch
 
 from invlib import metrics
 from invlib.batches import StatesDataset, in_order
+from invlib.material import Material
+from invlib.model import prefix_size
 from invlib.packed_ids import BITS as PACKED_BITS
 from invlib.packed_ids import PackedIds
+from invlib.pooling import fit_components
+from invlib.settings import Settings
 
 NOISE = (0.0, 0.05, 0.1, 0.2, 0.4)  # standard deviations of each number
 BITS = (8, 6, 4, 3, 2)
@@ -85,6 +89,28 @@ def packed_beside(encoder, components: np.ndarray, embedding_dim: int, code_weig
         if (embedding_dim - components.shape[1]) * bits >= (encoder.vocab_size - 1).bit_length():
             made[bits] = PackedIds(encoder, components, embedding_dim, bits, code_weight, max_length)
     return made
+
+
+def packed_bits(material: Material, embedding_dim: int, reference_bits: np.ndarray, settings: Settings) -> dict:
+    """Bits that `PackedIds` of this size gives back, with low and high: a headline's where it comes back whole, else 0.
+
+    reference_bits (N,): what each test headline costs under the reference language model; over the first `n_generate`.
+    The prefix is as large as hybrid's of that size, and the bits a number are those that give back most.
+    """
+    p = min(prefix_size(embedding_dim, settings.queries), material.encoder.hidden_size)
+    components = fit_components(np.asarray(material.states["train"].sentence), p)
+    dataset = material.dataset("test", settings.n_generate, ())
+    gained = []
+    packed = packed_beside(material.encoder, components, embedding_dim, settings.code_weight, settings.max_length)
+    for model in packed.values():
+        said = model.generate_ids(vectors_of(model, dataset))
+        exact = metrics.generated_matches(said, dataset.ids(), model.config)["exact"]
+        gained.append(exact * np.asarray(reference_bits)[: len(exact)])
+    if not gained:
+        return {"bits": None, "low": None, "high": None}
+    best = max(gained, key=np.mean)
+    low, high = metrics.bootstrap(np.mean, best, n=settings.n_bootstrap)
+    return {"bits": float(best.mean()), "low": low, "high": high}
 
 
 def best_of(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ def setting(default, meaning: str):
     return field(default=default, metadata={"meaning": meaning})
 
 
-TUPLES = ("rows", "encoder_layers", "ablations")  # the fields that hold several names
+TUPLES = ("rows", "encoder_layers", "ablations", "lm_widths")  # the fields that hold several names, or widths
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ class Settings:
     sent_sim_size: int = setting(16, "headlines of the batch that sent_sim_loss reads")
     bertscore_every_epoch: int = setting(64, "validation headlines decoded for the BERTScore curve; 0 = none")
 
+    language_model: str = setting("own", "frozen causal LM of 09 and 10: own (trained in 03), a hub name, a folder")
+    lm_widths: tuple[int, ...] = setting((256,), "widths of the run's own language models; the first is the main one")
+    lm_minutes: float | None = setting(None, "at most this many minutes of training for each of them")
+    n_fitted: int = setting(100, "test headlines whose vectors are fitted to the language model (09, 10)")
+    fitting_steps: int = setting(5000, "at most this many steps of AdamW for each of them")
+
     @property
     def name(self) -> str:
         """The model's name: `<row id>_<D>`, with `_<variant>` where there are several."""
@@ -141,7 +147,17 @@ def load_preset(preset: str | None = "auto", **overrides) -> Settings:
 def with_tuples(values: dict) -> dict:
     """The values with lists, and names in one string, as the tuples that `Settings` holds."""
     lists = {k: v.replace(",", " ").split() if isinstance(v, str) else v for k, v in values.items() if k in TUPLES}
+    if "lm_widths" in lists:
+        lists["lm_widths"] = widths(lists["lm_widths"])
     return values | {k: tuple(v) for k, v in lists.items()}
+
+
+def widths(given) -> list[int]:
+    """The language models' widths as numbers; ValueError for what is none."""
+    try:
+        return [int(width) for width in ([given] if isinstance(given, int) else given)]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"setting lm_widths is {given!r}; give whole numbers, as '256 128'") from error
 
 
 def check_kinds(settings: Settings) -> None:
@@ -168,12 +184,12 @@ def check_values(settings: Settings) -> None:
     s = settings
     counts = (
         "batch_size", "epochs", "slots", "queries", "n_layer", "n_head", "n_inner", "max_length", "n_positions",
-        "prefix_size", "sent_sim_every",
+        "prefix_size", "sent_sim_every", "n_fitted", "fitting_steps",
     )  # fmt: skip
     for name in counts:
         if getattr(s, name) is not None and getattr(s, name) < 1:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
-    for name in ("minutes", "twin_minutes", "table_minutes", "learning_rate", "code_weight"):
+    for name in ("minutes", "twin_minutes", "table_minutes", "lm_minutes", "learning_rate", "code_weight"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
     for name in ("dealt", "neighbours", "code_noise", "between", "added_sentences"):
@@ -183,6 +199,8 @@ def check_values(settings: Settings) -> None:
         raise ValueError(f"unknown schedule {s.schedule!r}; choose plateau or cosine")
     if not s.encoder_layers or set(s.encoder_layers) - set(LAYERS):
         raise ValueError(f"setting encoder_layers is {s.encoder_layers!r}; choose word, last or both")
+    if not s.lm_widths or min(s.lm_widths) < 1 or any(width % 32 for width in s.lm_widths):
+        raise ValueError(f"setting lm_widths is {s.lm_widths!r}; give one at least, each a multiple of 32")
     if not 0 <= s.seed < 2**32:
         raise ValueError(f"setting seed is {s.seed}; it has to be from 0 to {2**32 - 1}")
     if s.max_length > s.n_positions:

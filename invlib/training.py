@@ -47,7 +47,7 @@ WARMUP = 100  # steps of a cosine schedule in which the rate rises
 # Settings that say how a model is measured, or where a value came from: no model depends on them
 ABOUT_MEASURING = (
     "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch", "table_minutes",
-    "ablations",
+    "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps",
 )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from invlib import cramming
-from invlib.cramming import batched_speed, by_length, capacity, cram, read, score, texts_of_length
-from invlib.fitting import adamw_step, fit, keep_best, newcomers, start_vectors
+from invlib.cramming import batched_speed, by_length, capacity, cram, held_out, read, score, texts_of_length
+from invlib.fitting import CHECK, RIVALS, Loss, adamw_step, fit, keep_best, newcomers, start_vectors
 
 TEXTS = ["oil rises", "gold falls on tariffs", "a small bank slips again after weak data", "copper gains ground"]
 QUIET = {"progress": False}
@@ -99,14 +99,14 @@ def test_the_seed_is_the_texts_own_start(tiny_lm):
 
 def test_finished_texts_leave_the_batch(tiny_lm, monkeypatch):
     """Each text is computed once for each of its steps, and once more to see that it is done."""
-    rows, real = [], type(tiny_lm).logits
+    rows, real = [], type(tiny_lm).states
 
     def counted(self, embeds, n):
         if torch.is_grad_enabled():
             rows.append(len(embeds))
         return real(self, embeds, n)
 
-    monkeypatch.setattr(type(tiny_lm), "logits", counted)
+    monkeypatch.setattr(type(tiny_lm), "states", counted)
     table, _ = cram(tiny_lm, TEXTS, batch_size=3, steps=2000, **QUIET)
     assert sum(rows) == (table.steps + 1).sum() and rows[0] == 3 and rows[-1] == 1
 
@@ -153,7 +153,8 @@ def test_what_has_no_room_is_named(tiny_lm):
     with pytest.raises(ValueError, match="no text to fit"):
         cram(tiny_lm, [], **QUIET)
     with pytest.raises(ValueError, match="lower learning_rate"):
-        fit(lambda v, labels: v.sum() * torch.full((1, 2, 9), torch.nan), [[1, 2]], torch.zeros(1, 1, 4), **QUIET)
+        nothing = torch.full((1, 2, tiny_lm.hidden_size), torch.nan)
+        fit(tiny_lm, lambda v, labels: v.sum() * nothing, [[1, 2]], torch.zeros(1, 1, 4), **QUIET)
 
 
 def test_texts_of_a_length_end_and_are_the_texts_own(tiny_lm, sentences):
@@ -177,8 +178,57 @@ def test_capacity_is_the_longest_length_that_comes_back(tiny_lm, sentences):
 
 def test_the_speed_is_of_equal_steps(tiny_lm, monkeypatch):
     calls, real = [], cramming.fit
-    monkeypatch.setattr(cramming, "fit", lambda *a, **o: calls.append((len(a[1]), o)) or real(*a, **o))
-    found = batched_speed(tiny_lm, TEXTS * 8, steps=4, batch_size=32, n_single=3)
+    monkeypatch.setattr(cramming, "fit", lambda *a, **o: calls.append((len(a[2]), o)) or real(*a, **o))
+    found = batched_speed(tiny_lm, TEXTS * 8, steps=4, batch_size=32, n_single=3, candidates=20)
     assert found["ratio"] == pytest.approx(found["batched"] / found["single"]) and found["ratio"] > 1
-    timed = [(n, o["batch_size"], o["steps"], o["stop"]) for n, o in calls if o["steps"]]
-    assert timed == [(32, 32, 4, False), (3, 1, 4, False)]
+    timed = [(n, o["batch_size"], o["steps"], o["stop"], o["candidates"]) for n, o in calls if o["steps"]]
+    assert timed == [(3, 1, 4, False, 0), (32, 32, 4, False, 0), (32, 32, 4, False, 20)]
+    assert found["sampled_ratio"] == pytest.approx(found["sampled"] / found["single"])
+
+
+def test_a_sampled_loss_is_checked_over_all_tokens(tiny_lm):
+    """The texts come back as they do under the whole loss; steps are counted in checks, and what is told is of all."""
+    table, vectors = cram(tiny_lm, TEXTS, steps=2000, candidates=8, **QUIET)
+    assert table.generated.tolist() == TEXTS and (table.exact == 1).all()
+    assert (table.steps % CHECK == 0).all()
+    alone = score(tiny_lm, vectors, TEXTS)
+    np.testing.assert_allclose(alone.nats, table.nats, rtol=1e-3)
+    assert alone.correct.tolist() == table.correct.tolist()
+
+
+def test_a_sampled_loss_is_that_over_all_tokens_on_average(sharp_lm):
+    labels = torch.tensor([[7, 9, 3], [8, 3, -100]])
+    states = torch.randn(2, 3, sharp_lm.hidden_size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole, found = Loss(sharp_lm)(states, labels, check=True)
+    assert found["nats"].tolist() == whole.tolist()
+    sampled = Loss(sharp_lm, 12)
+    _, told = sampled(states, labels, check=True)
+    torch.testing.assert_close(told["nats"], whole)
+    assert len(sampled.rivals) == 5 * RIVALS
+    torch.manual_seed(0)
+    drawn = torch.stack([sampled(states, labels, check=False)[0] for _ in range(300)])
+    torch.testing.assert_close(drawn.mean(0), whole, rtol=0.02, atol=0.02)
+    assert drawn.std(0).max() > 0
+
+
+def test_held_out_texts_are_of_the_lengths_asked_for(tiny_lm):
+    lengths = [len(row) for row in tiny_lm.ids(TEXTS)]
+    assert held_out(tiny_lm, TEXTS, 9) == [0, 1, 2, 3] and held_out(tiny_lm, TEXTS, 2) == [0, 1]
+    assert held_out(tiny_lm, [*TEXTS, " "], 9, shortest=5) == [k for k, n in enumerate(lengths) if n >= 5]
+    assert held_out(tiny_lm, TEXTS, 9, longest=4) == [k for k, n in enumerate(lengths) if n <= 4]
+    with pytest.raises(ValueError, match="none of 4 texts has 50 to 64 tokens"):
+        held_out(tiny_lm, TEXTS, 9, shortest=50)
+
+
+def test_every_text_may_have_a_seed_of_its_own(tiny_lm):
+    ids = tiny_lm.ids(TEXTS[:1] * 3)
+    start = start_vectors(tiny_lm, ids, 1, [0, 5, 0])
+    assert torch.equal(start[0], start[2]) and not torch.equal(start[0], start[1])
+    assert torch.equal(start[1:2], start_vectors(tiny_lm, ids[:1], 1, 5))
+    with pytest.raises(ValueError, match="2 seeds for 3 texts"):
+        start_vectors(tiny_lm, ids, 1, [0, 1])
+
+
+def test_lengths_that_no_longer_come_back_end_the_table(tiny_lm, sentences):
+    table = by_length(tiny_lm, sentences, [50, 40], n=2, steps=5, until=0.99, n_bootstrap=20, **QUIET)
+    assert table.length.tolist() == [40]

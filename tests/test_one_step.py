@@ -33,8 +33,9 @@ def test_e_and_m_say_every_text_in_one_pass(learned, tiny_lm, monkeypatch):
     assert e.shape == m.shape == (4, 128) and (table.kept_numbers == 256).all()
     assert table.generated.tolist() == TEXTS and (table.exact == 1).all() and (table.accuracy == 1).all()
     assert table.steps.between(1, 2999).all()
-    calls, real = [], type(tiny_lm.model).forward
-    monkeypatch.setattr(type(tiny_lm.model), "forward", lambda *a, **o: calls.append(1) or real(*a, **o))
+    calls, body = [], type(tiny_lm.model.base_model)
+    real = body.forward
+    monkeypatch.setattr(body, "forward", lambda *a, **o: calls.append(1) or real(*a, **o))
     assert read(tiny_lm, e, m, "first", 12) == tiny_lm.ids(TEXTS)
     assert len(calls) == 1
 
