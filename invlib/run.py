@@ -17,7 +17,8 @@ from pathlib import Path
 from invlib import paths
 from invlib.series import NotebookFailed, check_parameters, environment, execute, is_complete, notebooks_of, pick, stamp
 
-OVERRIDES = ("data", "encoder", "scorers", "rows", "seed")  # what `-p` takes; preset and run have options of their own
+# What `-p` takes; preset and run have options of their own
+OVERRIDES = ("data", "encoder", "scorers", "rows", "seed", "language_model")
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "bert-score", "sacrebleu", "numpy", "pandas")
 
 

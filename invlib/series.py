@@ -11,6 +11,7 @@ from pathlib import Path
 from invlib import paths
 
 SKIP = "skip-execution"  # the tag of a cell that a run leaves out: an exercise's solution
+SOME = ("language_model",)  # parameters that only some notebooks have; the others are told by all or by none
 
 
 class NotebookFailed(RuntimeError):
@@ -40,12 +41,17 @@ def pick(notebooks: list[Path], only: Iterable[str] = (), start: str | None = No
 
 
 def check_parameters(notebooks: Iterable[Path], names: Iterable[str]) -> None:
-    """Raise ValueError where a notebook's parameters cell lacks one of the names: papermill by itself only warns."""
+    """Raise ValueError where a notebook's parameters cell lacks one of the names: papermill by itself only warns.
+
+    Those of SOME have to stand in one of the notebooks at least.
+    """
     import papermill
 
-    for path in notebooks:
-        known = set(papermill.inspect_notebook(str(path)))
-        if unknown := sorted(set(names) - known):
+    every = {path: set(papermill.inspect_notebook(str(path))) for path in notebooks}
+    if lost := sorted(set(names) & set(SOME) - set().union(*every.values())):
+        raise ValueError(f"no notebook of these has the parameter {', '.join(lost)}")
+    for path, known in every.items():
+        if unknown := sorted(set(names) - known - set(SOME)):
             has = ", ".join(sorted(known)) or "none"
             raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}; its parameters cell has {has}")
 
@@ -83,6 +89,8 @@ def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = Fa
     from nbconvert import HTMLExporter
     from papermill.exceptions import PapermillExecutionError
 
+    known = papermill.inspect_notebook(str(notebook))
+    given = {name: value for name, value in parameters.items() if name in known or name not in SOME}
     executed = folder / "notebooks" / notebook.name
     executed.parent.mkdir(parents=True, exist_ok=True)
     content = nbformat.read(notebook, as_version=4)
@@ -97,7 +105,7 @@ def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = Fa
             papermill.execute_notebook(
                 str(executed),
                 str(executed),
-                parameters,
+                given,
                 cwd=str(notebook.parent),
                 progress_bar=False,
                 extra_arguments=["--IPKernelApp.log_level=50"],  # what fails is told by the runner

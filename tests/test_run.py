@@ -187,6 +187,20 @@ def test_a_parameter_that_reaches_no_notebook(workbook, capsys):
     assert "01_second.ipynb has no parameter seed; its parameters cell has preset" in capsys.readouterr().err
 
 
+def test_a_parameter_that_only_some_notebooks_have(workbook, capsys):
+    """`language_model` reaches those that have it; where none has it, it is an error."""
+    argv = ["--preset", "cpu", "-p", "language_model", "some/model"]
+    assert run.main(argv) == 2
+    assert "no notebook of these has the parameter language_model" in capsys.readouterr().err
+    told = PARAMETERS + "\nlanguage_model = None"
+    replace("01_second.ipynb", "print(language_model)", parameters=told)
+    assert run.main(argv) == 0
+    (folder,) = [path for path in paths.RUNS.iterdir() if path.name != "last"]
+    assert "some/model" in (folder / "notebooks" / "01_second.ipynb").read_text()
+    first = paths.read_json(folder / "notebooks" / "00_first.ipynb")
+    assert "some/model" not in str(first["cells"])
+
+
 def test_what_is_missing_is_told_at_once(workbook, monkeypatch, capsys):
     """All of it, with what to do, before anything starts."""
     found = [checks.Check("data", False, "none", "get some"), checks.Check("disk", False, "full", "free some")]
