@@ -74,6 +74,7 @@ class Settings:
     schedule: str = setting("plateau", "plateau: the rate is halved where the loss stands; cosine: down to 0 in time")
     code_noise: float = setting(0.0, "noise on the vector in training, in standard deviations of each number")
     between: float = setting(0.0, "share of headlines whose vectors training moves away (noise.py), at its end")
+    halfway: float = setting(0.0, "share of headlines that training mixes with another's, to be said both (halfway.py)")
     added_sentences: float = setting(0.0, "sentences of random and swapped word pieces a training headline")
     candidates: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
     neighbours: int = setting(0, "nearest word pieces that each of the batch's own brings into the training loss")
@@ -192,7 +193,7 @@ def check_values(settings: Settings) -> None:
     for name in ("minutes", "twin_minutes", "table_minutes", "lm_minutes", "learning_rate", "code_weight"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
-    for name in ("dealt", "neighbours", "code_noise", "between", "added_sentences"):
+    for name in ("dealt", "neighbours", "code_noise", "between", "halfway", "added_sentences"):
         if getattr(s, name) < 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
     if s.schedule not in ("plateau", "cosine"):

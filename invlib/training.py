@@ -36,6 +36,7 @@ from invlib import metrics, paths
 from invlib.batches import collate
 from invlib.callbacks import Clock, EpochCurve
 from invlib.encoders import FrozenEncoder, load_encoder
+from invlib.halfway import Halfway, continuing
 from invlib.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
 from invlib.material import Material, load_material
 from invlib.model import InvertibleSentenceModel, build_model
@@ -68,6 +69,7 @@ class InvertibleTrainer(Trainer):
         self.settings, self.encoder, self.clock = settings, encoder, clock
         words = encoder.word_embeddings
         self.neighbours = nearest_pieces(words, settings.neighbours) if settings.neighbours else None
+        self.halfway = Halfway(continuing(encoder.tokenizer), encoder.eos_token_id, settings.max_length)
         self.sent_sim: list[float] = []
         self.sent_sim_seconds = 0.0
 
@@ -87,10 +89,8 @@ class InvertibleTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
-        if s.code_noise or s.between:
-            # The share grows: first what each number says, then how to do with less
-            vector = perturbed(model.pool(inputs), s.code_noise, s.between * self.progress(), inputs["real"])
-            output = model(**inputs, sentence_embedding=vector)
+        if s.code_noise or s.between or s.halfway:
+            output = model(**self.moved(model.pool(inputs), inputs))
         else:
             output = model(**inputs)
         loss = reconstruction_loss(model, output, s.candidates, self.neighbours)
@@ -101,6 +101,22 @@ class InvertibleTrainer(Trainer):
             loss = loss + s.sent_sim_weight * similarity
             self.sent_sim_seconds += 3 * (time.perf_counter() - started)  # estimated: the backward pass costs two more
         return (loss, output) if return_outputs else loss
+
+    def moved(self, z: torch.Tensor, inputs: dict) -> dict:
+        """The batch with its vectors moved as the settings say, and the ids that are to be said there.
+
+        Both shares grow: first what each number says, then how to do with less.
+        """
+        s, ids, mask = self.settings, inputs["input_ids"], inputs["attention_mask"]
+        mixed, rest = z, inputs["real"]
+        if s.halfway:
+            share = s.halfway * min(1.0, 2 * self.progress())
+            mixed, ids, mask, away = self.halfway.mix(z, ids, mask, inputs["real"], share)
+            rest = inputs["real"] & ~away
+        vector = perturbed(z, s.code_noise, s.between * self.progress(), rest)
+        if s.halfway:
+            vector = torch.where(away.unsqueeze(1), mixed, vector)
+        return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Cross-entropy over all word pieces (nats a token) and next-token accuracy on the validation headlines."""
