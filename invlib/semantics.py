@@ -87,14 +87,26 @@ def means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int = 1000) 
 def on_the_way(
     model, reference, z: np.ndarray, sentence: np.ndarray, pairs: np.ndarray, share: float = 0.5
 ) -> pd.DataFrame:
-    """What is decoded `share` of the way from one vector to another, one row a pair.
+    """What is decoded `share` of the way from one vector to another: `where_they_lie` of it, one row a pair.
 
-    z (N, D) vectors, sentence (N, H) the encoder's own embeddings of the same texts, pairs (P, 2). Columns: text,
-    bits_a_token under the reference language model; cosine of the decoded text's embedding to the point so far
-    between the two texts' embeddings; nearest_end, the larger of the two texts' own cosines to it.
+    z (N, D) vectors, sentence (N, H) the encoder's own embeddings of the same texts, pairs (P, 2).
     """
     a, b = pairs.T
     ids = model.generate_ids(((1 - share) * z[a] + share * z[b]).astype(np.float32))
+    return where_they_lie(model, reference, ids, sentence, pairs, share)
+
+
+def where_they_lie(
+    model, reference, ids: Sequence[Sequence[int]], sentence: np.ndarray, pairs: np.ndarray, share: float
+) -> pd.DataFrame:
+    """How near texts are to a point between two others, and to language; one row a pair.
+
+    ids: a text's word pieces for each of the pairs (P, 2); sentence (N, H) the encoder's embeddings of the pairs'
+    texts. Columns: first, second, text, bits_a_token under the reference language model; cosine of the text's
+    embedding to the point so far between the two texts' embeddings; nearest_end, the larger of the two texts' own
+    cosines to it.
+    """
+    a, b = pairs.T
     text = model.text(ids)
     point = unit((1 - share) * sentence[a] + share * sentence[b])
     said = np.zeros_like(point)
