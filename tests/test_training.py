@@ -264,7 +264,8 @@ def test_what_a_model_depends_on_is_in_its_settings(tiny_settings, tmp_path):
     kept = plain(tiny_settings)
     assert json.loads(json.dumps(kept)) == kept
     measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch"}
-    assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - {"table_minutes", "ablations"}
+    others = {"table_minutes", "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps"}
+    assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - others
     assert not finished(tmp_path, tiny_settings, "abc")
     paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc"})
     assert finished(tmp_path, tiny_settings, "abc")
