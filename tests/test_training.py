@@ -330,9 +330,30 @@ def test_noise_reaches_the_loss(tiny_settings, tiny_material, tiny_model, monkey
     settings = replace(tiny_settings, code_noise=0.3, between=0.2, epochs=1)
     state = SimpleNamespace(global_step=1, max_steps=4)
     trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25, neighbours=None)
+    trainer.moved = lambda *args: training.InvertibleTrainer.moved(trainer, *args)
     batch = training.collate([tiny_material.dataset("train")[k] for k in range(3)])
     loss = training.InvertibleTrainer.compute_loss(trainer, tiny_model("att_pool"), batch)
     assert seen == [(0.3, 0.05, [True] * 3)] and loss > 0
+
+
+def test_what_is_said_half_way_reaches_the_loss(tiny_settings, tiny_material, monkeypatch):
+    """The share grows to its whole by the middle of training; a mixed vector gets no noise, the others do."""
+    seen = []
+
+    def mix(z, ids, mask, real, share):
+        seen.append(share)
+        return z + 100, ids + 1, mask, torch.tensor([True, False, False])
+
+    monkeypatch.setattr(training, "perturbed", lambda z, noise, between, real: seen.append(real.tolist()) or z + 1)
+    settings = replace(tiny_settings, code_noise=0.3, halfway=0.4)
+    batch = training.collate([tiny_material.dataset("train")[k] for k in range(3)])
+    for progress, share in ((0.25, 0.2), (0.75, 0.4)):
+        trainer = SimpleNamespace(settings=settings, progress=lambda p=progress: p, halfway=SimpleNamespace(mix=mix))
+        found = training.InvertibleTrainer.moved(trainer, torch.zeros(3, 2), batch)
+        assert seen == [share, [False, True, True]]
+        assert found["sentence_embedding"].tolist() == [[100, 100], [1, 1], [1, 1]]
+        assert torch.equal(found["input_ids"], batch["input_ids"] + 1)
+        seen.clear()
 
 
 def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, tiny_material, trainings):
