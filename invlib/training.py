@@ -185,6 +185,26 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
+def training_arguments(settings, work: Path, n: int, where: torch.device, **more) -> TrainingArguments:
+    """How the Trainer trains on n rows an epoch, into `work`; `settings` says seed, epochs, batch size and rates.
+
+    The best epoch by eval_loss is kept; `more` are further TrainingArguments.
+    """
+    args = TrainingArguments(
+        output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
+        eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
+        metric_for_best_model="eval_loss", greater_is_better=False,
+        logging_steps=min(50, -(-n // settings.batch_size)),
+        bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
+        dataloader_pin_memory=where.type == "cuda",
+        restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none", **more,
+    )  # fmt: skip
+    args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
+    return args
+
+
 def plain(settings: Settings) -> dict:
     """The settings that a trained model depends on, as JSON gives them back."""
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in (*ABOUT_MEASURING, "rows")}
@@ -224,23 +244,11 @@ def train(
     minutes = settings.twin_minutes if settings.row == "no_vector" else settings.minutes
     clock = Clock(name, minutes, run, work / "clock.json")
     curve = EpochCurve(clock, work / "curve.csv")  # an older model of this name keeps its own until this one is done
-    schedule = {}
+    more = {"remove_unused_columns": False, "label_names": ["input_ids"]}
     if settings.schedule == "plateau":
         halve = {"factor": 0.5, "patience": settings.plateau_patience}
-        schedule = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}
-    args = TrainingArguments(
-        output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
-        **schedule,
-        eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
-        metric_for_best_model="eval_loss", greater_is_better=False,
-        logging_steps=min(50, -(-len(train_set) // settings.batch_size)),
-        bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
-        dataloader_pin_memory=where.type == "cuda", remove_unused_columns=False, label_names=["input_ids"],
-        restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none",
-    )  # fmt: skip
-    args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
+        more |= {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}
+    args = training_arguments(settings, work, len(train_set), where, **more)
     trainer = InvertibleTrainer(
         model=model, settings=settings, encoder=material.encoder, clock=clock, data_collator=collate,
         train_dataset=train_set,

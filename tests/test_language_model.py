@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from invlib import encoders, language_model, paths
-from invlib.language_model import LanguageModelSettings, load_causal_lm, packed, padded, train_language_model
+from invlib import encoders, own_language_model, paths
+from invlib.language_model import load_causal_lm, padded
+from invlib.own_language_model import LanguageModelSettings, LanguageModelTrainer, packed, train_language_model
 
 TINY = LanguageModelSettings(
     width=32, n_layer=1, n_head=2, block=32, n_positions=64, max_length=16, minutes=None, epochs=3, batch_size=4,
@@ -25,13 +26,13 @@ class Killed(BaseException):
 @pytest.fixture
 def trainings(monkeypatch):
     """A list that grows at each training that is really begun."""
-    begun, real = [], language_model.LanguageModelTrainer.train
+    begun, real = [], LanguageModelTrainer.train
 
     def counted(self, *args, **more):
         begun.append(more.get("resume_from_checkpoint"))
         return real(self, *args, **more)
 
-    monkeypatch.setattr(language_model.LanguageModelTrainer, "train", counted)
+    monkeypatch.setattr(LanguageModelTrainer, "train", counted)
     return begun
 
 
@@ -86,7 +87,7 @@ def test_unchanged_settings_load_and_changed_ones_train(made, trainings, run):
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, monkeypatch, trainings):
     made("whole")
-    real = language_model.Clock
+    real = own_language_model.Clock
 
     class Mortal(real):
         def on_step_end(self, args, state, control, **more):
@@ -94,10 +95,10 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, monkeypatch
                 raise Killed
             return super().on_step_end(args, state, control, **more)
 
-    monkeypatch.setattr(language_model, "Clock", Mortal)
+    monkeypatch.setattr(own_language_model, "Clock", Mortal)
     with pytest.raises(Killed):
         made("cut")
-    monkeypatch.setattr(language_model, "Clock", real)
+    monkeypatch.setattr(own_language_model, "Clock", real)
     torch.manual_seed(99)  # whatever the process did before
     _, resumed = made("cut")
     assert trainings[-1] is not None and len(resumed) == 3
