@@ -1,6 +1,7 @@
 """Publishing: `python -m invlib.publish RUN` copies a run's small results, outputs and figures into the repository."""
 
 import argparse
+import base64
 import io
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+from PIL import Image
 
 from invlib import paths, report
 from invlib.duplicates import letters_key
@@ -158,9 +160,19 @@ def _clean_output(output: nbformat.NotebookNode, folder: Path) -> nbformat.Noteb
     if "text" in output:
         output.text = without_paths(output.text, folder)
     for kind, value in output.get("data", {}).items():
-        if isinstance(value, str) and not kind.startswith("image/png"):
+        if kind == "image/png":
+            output.data[kind] = of_few_colours(value)
+        elif isinstance(value, str):
             output.data[kind] = without_paths(value, folder)
     return output
+
+
+def of_few_colours(picture: str) -> str:
+    """A PNG in base64 with 256 colours, where that is smaller: figures have few, and a notebook holds many figures."""
+    image, small = Image.open(io.BytesIO(base64.b64decode(picture))), io.BytesIO()
+    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    found = base64.b64encode(small.getvalue()).decode()
+    return found if len(found) < len(picture) else picture
 
 
 def without_paths(text: str, folder: Path | None = None) -> str:

@@ -1,9 +1,13 @@
 """A model handed on in the repository: small, read back as it was up to half precision, and found by its name."""
 
+import base64
+import io
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
 from invlib import paths, publish
 from invlib.model import InvertibleSentenceModel
@@ -41,3 +45,17 @@ def test_a_model_that_is_not_there_or_too_large_is_refused(trained, run, monkeyp
     monkeypatch.setattr(publish, "LARGEST_MODEL", 1000)
     assert publish.main([str(run), "--model", "hybrid_64_long"]) == 2
     assert "MB in half precision" in capsys.readouterr().err and not (paths.DATA / "models").exists()
+
+
+def test_a_notebooks_picture_is_made_smaller_and_looks_the_same():
+    fig, ax = plt.subplots()
+    ax.plot([1, 3, 2])
+    whole = io.BytesIO()
+    fig.savefig(whole, format="png")
+    plt.close(fig)
+    given = base64.b64encode(whole.getvalue()).decode()
+    small = publish.of_few_colours(given)
+    assert len(small) < 0.8 * len(given)
+    read = [Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB") for picture in (given, small)]
+    before, after = (np.asarray(image, int) for image in read)
+    assert np.abs(before - after).max() <= 16 and np.abs(before - after).mean() < 0.5
