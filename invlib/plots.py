@@ -209,6 +209,7 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
 
     points: columns group (learned, searched or control), label, numbers, bits and, where measured, low and high.
     there_is: all the bits that a headline has.
+    What lies far below 0, as another headline's vector does, is left outside the frame.
     """
     colours, marks = {"searched": "black", "control": "0.55"}, {"learned": "o", "searched": "D^vP*<>", "control": "xs"}
     kinds: dict[str, list[str]] = {}
@@ -222,8 +223,10 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
         marker = marks[group][known.index(shown) % len(marks[group])]
         at = [point["numbers"]], [point["bits"]], None, [None if pd.isna(interval[0]) else interval]
         look = {"color": colour, "marker": marker, "label": shown if first else None, "s": 80}
+        look |= {"zorder": 1.5 if group == "control" else 2}
         scatter_with_intervals(ax, *at, **look)
     ax.axhline(there_is, color="0.3", linestyle="--", label=f"all there is: {there_is:.0f} bits")
+    ax.set_ylim(bottom=max(ax.get_ylim()[0], -0.3 * there_is), top=1.15 * there_is)
     ax.set_xscale("log", base=2)
     sizes = sorted(set(points["numbers"]))
     ax.set_xticks(sizes, sizes, rotation=60)

@@ -10,7 +10,7 @@ import torch
 
 from invlib import cramming
 from invlib.cramming import batched_speed, by_length, capacity, cram, held_out, read, score, texts_of_length
-from invlib.fitting import CHECK, RIVALS, Loss, adamw_step, fit, keep_best, newcomers, start_vectors
+from invlib.fitting import CHECK, RIVALS, Loss, adamw_step, fit, keep_best, newcomers, recovered, start_vectors
 
 TEXTS = ["oil rises", "gold falls on tariffs", "a small bank slips again after weak data", "copper gains ground"]
 QUIET = {"progress": False}
@@ -232,3 +232,9 @@ def test_every_text_may_have_a_seed_of_its_own(tiny_lm):
 def test_lengths_that_no_longer_come_back_end_the_table(tiny_lm, sentences):
     table = by_length(tiny_lm, sentences, [50, 40], n=2, steps=5, until=0.99, n_bootstrap=20, **QUIET)
     assert table.length.tolist() == [40]
+
+
+def test_recovered_bits_are_what_the_reference_lacks(crammed):
+    found = recovered(crammed.table, np.full(4, 50.0), n_bootstrap=50)
+    assert found["bits"] == pytest.approx(50 - crammed.table.nats.mean() / math.log(2))
+    assert found["low"] <= found["bits"] <= found["high"]

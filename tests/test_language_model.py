@@ -1,6 +1,7 @@
 """The project's own causal LM is trained, kept and resumed like any model; any other is loaded frozen."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from invlib import encoders, own_language_model, paths
 from invlib.language_model import load_causal_lm, padded
-from invlib.own_language_model import LanguageModelSettings, LanguageModelTrainer, packed, train_language_model
+from invlib.own_language_model import (
+    LanguageModelSettings,
+    LanguageModelTrainer,
+    fresh_model,
+    language_models_of,
+    own_language_models,
+    packed,
+    train_language_model,
+)
+from invlib.settings import Settings
 
 TINY = LanguageModelSettings(
     width=32, n_layer=1, n_head=2, block=32, n_positions=64, max_length=16, minutes=None, epochs=3, batch_size=4,
@@ -139,6 +149,56 @@ def test_unknown_models_are_named(monkeypatch, tmp_path, tiny_folder):
         load_causal_lm(str(tmp_path))
     with pytest.raises(ValueError, match="is no causal language model"):
         load_causal_lm(tiny_folder)  # BERT reads what comes after
+
+
+def test_a_model_that_scales_its_logits_is_refused(tiny_lm_folder, monkeypatch):
+    """What is fitted would be fitted to other logits than the model's."""
+    real = type(load_causal_lm(tiny_lm_folder).model).forward
+
+    def capped(self, *args, **more):
+        out = real(self, *args, **more)
+        out.logits = 3 * torch.tanh(out.logits / 3)
+        return out
+
+    monkeypatch.setattr(type(load_causal_lm(tiny_lm_folder).model), "forward", capped)
+    load_causal_lm.cache_clear()
+    with pytest.raises(ValueError, match="does more to its last states"):
+        load_causal_lm(tiny_lm_folder)
+    load_causal_lm.cache_clear()
+
+
+def test_training_starts_at_the_encoders_words(tiny_encoder):
+    """As wide as the encoder, the tables keep the angles between the words, and the spread of any fresh table."""
+    model, words = fresh_model(TINY, tiny_encoder), tiny_encoder.word_embeddings.float()
+    centred = words - words.mean(0)
+    for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
+        angles = torch.nn.functional.normalize(table, dim=-1)
+        expected = torch.nn.functional.normalize(centred, dim=-1)
+        torch.testing.assert_close(angles @ angles.T, expected @ expected.T, atol=1e-4, rtol=1e-3)
+        assert table.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_the_training_loss_is_the_models_own_on_average(tiny_encoder):
+    model = fresh_model(TINY, tiny_encoder).eval()
+    blocks = torch.randint(5, 50, (3, 12), generator=torch.Generator().manual_seed(0))
+    batch = {"input_ids": blocks, "labels": blocks}
+    trainer = SimpleNamespace(candidates=5)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        sampled = [LanguageModelTrainer.compute_loss(trainer, model, batch).item() for _ in range(200)]
+        assert np.mean(sampled) == pytest.approx(model(**batch).loss.item(), rel=0.01) and np.std(sampled) > 0
+
+
+def test_a_run_finds_its_language_models_or_the_one_that_is_named(made, run, tiny_lm_folder):
+    made("a", width=64, variant=None)
+    settings = Settings(lm_widths=(64,), lm_minutes=3.0, n_validation=7)
+    (own,) = own_language_models(settings)
+    assert (own.name, own.width, own.minutes, own.n_validation) == ("lm_64", 64, 3.0, 7)
+    assert [lm.hidden_size for lm in language_models_of(settings, run / "a").values()] == [64]
+    named = language_models_of(replace(settings, language_model=tiny_lm_folder), run / "a")
+    assert [lm.hidden_size for lm in named.values()] == [128]
+    with pytest.raises(FileNotFoundError, match="no lm_96 in .*03_training"):
+        language_models_of(replace(settings, lm_widths=(64, 96)), run / "a")
 
 
 def test_scores_are_the_models_own_and_padding_changes_nothing(sharp_lm, sentences):

@@ -127,3 +127,19 @@ def test_the_settings_table_shows_whole_sentences():
         plots.use_style()
         shown = Settings().table()._repr_html_()
         assert all(html.escape(meaning, quote=False) in shown for meaning in Settings().table()["meaning"])
+
+
+def test_bits_by_size_frames_what_is_gained():
+    points = pd.DataFrame([
+        {"group": "learned", "label": "att_pool_384", "numbers": 384, "bits": 50.0, "low": 45.0, "high": 55.0},
+        {"group": "learned", "label": "att_pool_768", "numbers": 768, "bits": 60.0, "low": None, "high": None},
+        {"group": "searched", "label": "cramming, lm_256", "numbers": 256, "bits": 10.0, "low": 8.0, "high": 12.0},
+        {"group": "control", "label": "another headline's vector", "numbers": 384, "bits": -900.0},
+    ])  # fmt: skip
+    fig, ax = plt.subplots()
+    plots.bits_by_size(ax, points, there_is=100.0)
+    assert ax.get_ylim() == (-30.0, pytest.approx(115.0))
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["att_pool", "cramming, lm_256", "another headline's vector", "all there is: 100 bits"]
+    assert [int(tick) for tick in ax.get_xticks()] == [256, 384, 768]
+    plt.close(fig)

@@ -10,6 +10,7 @@ from invlib.robustness import (
     best_of,
     given_back,
     packed_beside,
+    packed_bits,
     quantized,
     robustness,
     short_figures,
@@ -85,3 +86,13 @@ def test_short_figures_are_those_of_the_longer_ways(tiny_model, tiny_material):
     assert found["exact_match"] == given["exact_match"] and found["exact_match_high"] == given["exact_high"]
     assert found["rank_correlation_low"] <= found["rank_correlation"] <= found["rank_correlation_high"]
     assert found["n"] == 16
+
+
+def test_packed_bits_are_those_of_the_headlines_that_come_back(tiny_material, tiny_settings):
+    """Where all come back whole, all of the reference's bits; where no id has room, nothing is said."""
+    bits = np.linspace(10, 60, len(tiny_material.states["test"]))
+    found = packed_bits(tiny_material, 160, bits, tiny_settings)
+    assert found["bits"] == pytest.approx(bits[: tiny_settings.n_generate].mean())
+    assert found["low"] < found["bits"] < found["high"]
+    narrow = packed_bits(tiny_material, 24, bits, tiny_settings)
+    assert narrow["bits"] is None or narrow["bits"] < found["bits"]
