@@ -9,6 +9,10 @@ import pytest
 from invlib import paths, publish, report
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+PIXEL = (  # a PNG of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNg"
+    "AAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 
 
 def row(model: str, dim: int, **more) -> dict:
@@ -65,7 +69,7 @@ def finished(repository):
     )
     text = f"{folder}/models {folder} {repository}/data {repository.parent}/shared\n"
     result = nbformat.v4.new_output(
-        "execute_result", {"text/plain": f"'{folder}'", "image/png": "aa=="}, execution_count=3
+        "execute_result", {"text/plain": f"'{folder}'", "image/png": PIXEL}, execution_count=3
     )
     notebook.cells[1].execution_count = 1
     notebook.cells.insert(
@@ -102,7 +106,7 @@ def test_publish(repository, finished):
     assert [cell.get("execution_count") for cell in notebook.cells] == [None, 1, 2, None]
     stream, result = notebook.cells[2].outputs
     assert stream.text == "runs/mine/models runs/mine data ../shared\n"
-    assert result.execution_count == 2 and result.data["image/png"] == "aa=="
+    assert result.execution_count == 2 and result.data["image/png"] == PIXEL
 
     results = {str(p.relative_to(paths.RESULTS)) for p in paths.RESULTS.rglob("*") if p.is_file()}
     small = {"metrics.json", "settings.json", "examples.csv", "curves/att_pool_768.csv"}
