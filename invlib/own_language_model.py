@@ -28,9 +28,9 @@ from invlib.training import cosine, keep_freed_memory, training_arguments, usabl
 class LanguageModelSettings:
     """The shape of the project's own language model, and how it is trained."""
 
-    width: int = 256  # H, which is also the size of a crammed vector
-    n_layer: int = 4
-    n_head: int = 4
+    width: int = 512  # H, which is also the size of a crammed vector
+    n_layer: int = 3
+    head_size: int = 32
     block: int = 256  # tokens of a packed block, the longest context in training
     n_positions: int = 512  # room for the vectors and for a longer text than a block
     max_length: int = 40  # a training headline is cut here, [CLS] and [SEP] included
@@ -38,8 +38,14 @@ class LanguageModelSettings:
     epochs: int = 40
     stop_patience: int = 2  # epochs without a better validation loss before training stops
     batch_size: int = 4  # blocks a step
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-4
     weight_decay: float = 0.01
+    weight_gain: float = 1.0  # a weight starts with this standard deviation, over the root of its layer's inputs
+    query_bias_std: float = 4.0
+    input_std: float = 4e-4  # standard deviations of the two frozen word tables
+    output_std: float = 0.16
+    parallel_residual: bool = False  # True: a layer's MLP does not read what its attention brought
+    rope_theta: float = 100.0
     candidates: int = 3000  # random word pieces in the training loss beside the batch's own; 0 = all
     n_validation: int | None = 1000  # headlines measured after each epoch; None = all
     seed: int = 0
@@ -161,31 +167,69 @@ class LanguageModelTrainer(Trainer):
 
 
 def fresh_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> GPTNeoXForCausalLM:
-    """An untrained GPT-NeoX over the encoder's word pieces."""
+    """An untrained GPT-NeoX over the encoder's word pieces, from a start that leaves it movable by one vector.
+
+    ValueError where its heads don't fill the width.
+    """
+    if settings.width % settings.head_size:
+        raise ValueError(
+            f"a language model {settings.width} wide can't have heads of {settings.head_size}; give a multiple of that"
+        )
     config = GPTNeoXConfig(
         vocab_size=encoder.vocab_size, hidden_size=settings.width, num_hidden_layers=settings.n_layer,
-        num_attention_heads=settings.n_head, intermediate_size=4 * settings.width,
+        num_attention_heads=settings.width // settings.head_size, intermediate_size=4 * settings.width,
         max_position_embeddings=settings.n_positions, bos_token_id=encoder.bos_token_id,
         eos_token_id=encoder.eos_token_id, pad_token_id=encoder.pad_token_id, use_cache=True,
+        use_parallel_residual=settings.parallel_residual,
+        rope_parameters={
+            "rope_type": "default", "rope_theta": settings.rope_theta, "partial_rotary_factor": 1.0
+        },
     )  # fmt: skip
     model = GPTNeoXForCausalLM(config)
-    start_at_encoder(model, encoder.word_embeddings.float().cpu())
+    start_layers(model, settings.weight_gain, settings.query_bias_std)
+    set_tables(model, encoder.word_embeddings.float().cpu(), settings.input_std, settings.output_std)
     return model
 
 
 @torch.no_grad()
-def start_at_encoder(model: GPTNeoXForCausalLM, words: Tensor) -> None:
-    """Start the model's two tables at the encoder's word embeddings, (V, H), as far as its width goes.
+def start_layers(model: GPTNeoXForCausalLM, weight_gain: float, query_bias_std: float) -> None:
+    """Start the layers so that one vector before a text can steer what each place says.
 
-    Their first principal axes, scaled to the spread that the tables have anyway: a head start in what words mean, so
-    that minutes are enough.
+    Weights of standard deviation weight_gain / sqrt(inputs): a layer's output is about as large as its input, and
+    attention prefers one place to another. The queries' bias is a part of each query that is the same whatever the
+    word. Rotated by its place it meets the vector's one key at another angle, so that each place reads more or less of
+    the vector, head by head: a vector's words have to be bound to places.
     """
-    tables = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    for layer in model.gpt_neox.layers:
+        for linear in (m for m in layer.modules() if isinstance(m, torch.nn.Linear)):
+            linear.weight.normal_(0, weight_gain * linear.in_features**-0.5)
+        heads = layer.attention.query_key_value.bias.view(model.config.num_attention_heads, 3, -1)
+        heads[:, 0].normal_(0, query_bias_std)
+
+
+@torch.no_grad()
+def set_tables(model: GPTNeoXForCausalLM, words: Tensor, input_std: float, output_std: float) -> None:
+    """Make the model's two tables the encoder's word embeddings, (V, H), as far as its width goes, and freeze them.
+
+    Their first principal axes; a wider model's further columns are random numbers of the same spread. The input's are
+    small, so that what the layers bring counts for more than the word that stands there; the output's large, so that a
+    model that is rarely sure can still be made sure. Frozen: minutes are too few to learn 30 522 words, and a step is
+    shorter.
+    """
     centred = words - words.mean(0)
-    axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, : tables[0].shape[1]]
-    seen = centred @ axes
-    for table in tables:
-        table[:, : seen.shape[1]] = seen * (table.std() / seen.std())
+    axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)
+    seen = centred @ axes[:, : model.config.hidden_size]
+    tables = (model.get_input_embeddings().weight, input_std), (model.get_output_embeddings().weight, output_std)
+    for table, std in tables:
+        table[:, : seen.shape[1]] = seen / seen.std() * table.std()
+        table *= std / table.std()
+        table.requires_grad_(False)
+
+
+def untrained(settings: LanguageModelSettings, encoder: FrozenEncoder) -> FrozenLM:
+    """The control: the network that training begins with. Its layers have read no text; its words are the encoder's."""
+    set_seed(settings.seed)
+    return FrozenLM(f"{settings.name}, untrained", fresh_model(settings, encoder).to(device()), encoder.tokenizer)
 
 
 def train_language_model(

@@ -84,7 +84,7 @@ class Settings:
     bertscore_every_epoch: int = setting(64, "validation headlines decoded for the BERTScore curve; 0 = none")
 
     language_model: str = setting("own", "frozen causal LM of 09 and 10: own (trained in 03), a hub name, a folder")
-    lm_widths: tuple[int, ...] = setting((256,), "widths of the run's own language models; the first is the main one")
+    lm_widths: tuple[int, ...] = setting((512,), "widths of the run's own language models; the first is the main one")
     lm_minutes: float | None = setting(None, "at most this many minutes of training for each of them")
     n_fitted: int = setting(100, "test headlines whose vectors are fitted to the language model (09, 10)")
     fitting_steps: int = setting(5000, "at most this many steps of AdamW for each of them")
