@@ -80,11 +80,12 @@ def publish(run: str | Path, name: str | None = None) -> list[Path]:
 def quotable(text: str, quoted: set[str]) -> str:
     """The text of a CSV file without the rows of headlines that would be more than QUOTED different ones.
 
-    quoted: the headlines that other files quote, as `letters_key` gives them; those of this file are added.
+    quoted: the headlines that other files quote, as `letters_key` gives them; those of this file are added. A column
+    of numbers, which headlines they are, quotes none.
     """
     frame = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
     kept = frame
-    for column in [name for name in frame if name in HEADLINES]:
+    for column in [name for name in frame if name in HEADLINES and not frame[name].str.isdecimal().all()]:
         keys = kept[column].map(letters_key)
         new = [key for key in dict.fromkeys(keys) if key not in quoted]
         quoted.update(new[: QUOTED - len(quoted)])
