@@ -127,7 +127,7 @@ def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame
     Columns: text, changed; distance, how far the vector moves in units of the mean distance between two of the texts'
     vectors; cosine of the two vectors; tokens_in and tokens_out, the share of positions at which the word pieces
     differ before the vector and after it. Texts that do not fit the model after the change are left out. ValueError for
-    less than two texts.
+    fewer than two texts.
     """
     if len(texts) < 2:
         raise ValueError(f"{len(texts)} text: its word is replaced by another text's; give at least 2")

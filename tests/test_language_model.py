@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from invlib import encoders, own_language_model, paths
+from invlib.cramming import cram
 from invlib.language_model import load_causal_lm, padded
 from invlib.own_language_model import (
     LanguageModelSettings,
@@ -212,6 +213,16 @@ def test_a_place_reads_more_or_less_of_the_vector_by_its_distance(tiny_encoder):
         return (shares.max(-1).values / shares.min(-1).values).mean().item()
 
     assert attention_of_same_words(40.0) > 1.5 > 1.1 > attention_of_same_words(0.0)
+
+
+def test_one_vector_moves_an_untrained_network_from_this_start_and_not_from_the_usual(tiny_encoder, sentences):
+    """Seven word pieces each; the usual start has small weights and words, no bias, and its MLP beside attention."""
+    good = replace(TINY, width=64, n_layer=2, output_std=0.5)
+    usual = {"weight_gain": 0.15, "query_bias_std": 0.0, "input_std": 0.02, "output_std": 0.02}
+    network, other = (untrained(replace(good, **changes), tiny_encoder) for changes in ({}, usual))
+    texts = [row[:7] for row in network.ids(sentences[:8]) if len(row) >= 7]
+    moved, held = (cram(lm, texts, steps=150, progress=False)[0]["accuracy"].mean() for lm in (network, other))
+    assert len(texts) > 3 and moved > 0.9 and held < 0.6
 
 
 def test_untrained_is_what_training_begins_with(made, tiny_encoder, monkeypatch):

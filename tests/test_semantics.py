@@ -98,6 +98,11 @@ def test_one_word_changed_changes_as_much_in_a_control_that_is_exact(packed, tin
     assert table.distance.between(0.01, 2).all() and table.cosine.lt(1).all()
 
 
+def test_one_text_has_no_other_to_take_a_word_of(packed):
+    with pytest.raises(ValueError, match="1 text: .* give at least 2"):
+        one_word_changed(packed, ["a single headline"])
+
+
 def test_differing_counts_the_longer_ones_positions():
     assert differing([1, 2, 3], [1, 2, 3]) == 0 and differing([1, 2], [1, 3, 4, 5]) == 0.75 and differing([], []) == 0
 
