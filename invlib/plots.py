@@ -212,6 +212,7 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
     What lies far below 0, as another headline's vector does, is left outside the frame.
     """
     colours, marks = {"searched": "black", "control": "0.55"}, {"learned": "o", "searched": "D^vP*<>", "control": "xs"}
+    own = [colour for k, colour in enumerate(plt.get_cmap("tab10").colors) if k != 7]  # not the controls' grey
     kinds: dict[str, list[str]] = {}
     for point in points.to_dict("records"):
         group, label, interval = point["group"], point["label"], [point.get("low"), point.get("high")]
@@ -219,7 +220,7 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
         known = kinds.setdefault(group, [])
         first = shown not in known
         known += [shown] if first else []
-        colour = colours.get(group, f"C{known.index(shown) % 10}")
+        colour = colours.get(group, own[known.index(shown) % len(own)])
         marker = marks[group][known.index(shown) % len(marks[group])]
         at = [point["numbers"]], [point["bits"]], None, [None if pd.isna(interval[0]) else interval]
         look = {"color": colour, "marker": marker, "label": shown if first else None, "s": 80}
