@@ -57,36 +57,35 @@ def guided_ids(
     said = [list(row) for row in model.generate_ids(z)]
     greedy = pieces(said)
     open_ = np.flatnonzero(nearness(greedy, range(len(z))) < THERE).tolist() if len(z) else []
-    if open_:
-        goes_on = continuing(model.encoder.tokenizer).tolist()
-        goes_on += [False] * (model.encoder.vocab_size - len(goes_on))
-        rng = np.random.default_rng(seed)
-        set_seed(seed)
-        scale = noise * np.sqrt((z[open_, size:] ** 2).mean(1, keepdims=True))
-        new = {k: {greedy[k]} for k in open_}
-        for turn in range(samples):
-            vectors = z[open_].copy()
-            if turn % 2 or not search:
-                vectors[:, size:] += scale * rng.standard_normal(vectors[:, size:].shape, dtype=np.float32)
-            for k, row in zip(open_, pieces(model.generate_ids(vectors, **search)), strict=True):
-                new[k].add(row)
-        found: dict[int, dict[tuple[int, ...], float]] = {k: {} for k in open_}
-        for turn in range(rounds + 1):
-            asked = [(k, row) for k in open_ for row in sorted(new[k]) if row and row not in found[k]]
-            asked = [(k, row) for k, row in asked if not turn or not repeats(row)]
-            if asked:
-                cosines = nearness([row for _, row in asked], [k for k, _ in asked]).tolist()
-                for (k, row), cosine in zip(asked, cosines, strict=True):
-                    found[k][row] = cosine
-            if turn < rounds:
-                best = {k: sorted(found[k], key=found[k].get, reverse=True)[:kept] for k in open_ if found[k]}
-                new = {k: set() for k in open_}
-                new |= {
-                    k: {recombined(rows, goes_on, longest, rng) for _ in range(children)} for k, rows in best.items()
-                }
-        for k in open_:
-            if found[k]:
-                said[k] = [*max(found[k], key=found[k].get), c.eos_token_id]
+    if not open_:
+        return said
+    goes_on = continuing(model.encoder.tokenizer).tolist()
+    goes_on += [False] * (model.encoder.vocab_size - len(goes_on))
+    rng = np.random.default_rng(seed)
+    set_seed(seed)
+    scale = noise * np.sqrt((z[open_, size:] ** 2).mean(1, keepdims=True))
+    new = {k: {greedy[k]} for k in open_}
+    for turn in range(samples):
+        vectors = z[open_].copy()
+        if turn % 2 or not search:
+            vectors[:, size:] += scale * rng.standard_normal(vectors[:, size:].shape, dtype=np.float32)
+        for k, row in zip(open_, pieces(model.generate_ids(vectors, **search)), strict=True):
+            new[k].add(row)
+    found: dict[int, dict[tuple[int, ...], float]] = {k: {} for k in open_}  # a text's cosine to its vector's prefix
+    for turn in range(rounds + 1):
+        asked = [(k, row) for k in open_ for row in sorted(new[k]) if row and row not in found[k]]
+        if asked:
+            cosines = nearness([row for _, row in asked], [k for k, _ in asked]).tolist()
+            for (k, row), cosine in zip(asked, cosines, strict=True):
+                found[k][row] = cosine
+        if turn < rounds:
+            for k in open_:
+                best = sorted(found[k], key=found[k].get, reverse=True)[:kept]
+                made = {recombined(best, goes_on, longest, rng) for _ in range(children)} if best else set()
+                new[k] = {row for row in made if not repeats(row)}
+    for k in open_:
+        if found[k]:
+            said[k] = [*max(found[k], key=found[k].get), c.eos_token_id]
     return said
 
 
