@@ -107,3 +107,26 @@ def test_a_recombined_text_that_repeats_itself_is_not_asked_for(packed, halves, 
 def test_what_says_three_pieces_twice_repeats_itself():
     assert repeats((1, 2, 3, 9, 1, 2, 3)) and repeats((4, 4, 4, 4))
     assert not repeats((1, 2, 9, 1, 2)) and not repeats((1, 2))
+
+
+@pytest.mark.parametrize(("search", "noisy"), [(None, 6), ({"num_beams": 1}, 3)])
+def test_what_cannot_be_sampled_is_read_under_noise_each_time_and_the_rest_every_other_time(
+    packed, halves, monkeypatch, search, noisy
+):
+    """The noise is on the code alone."""
+    read, whole = [], packed.generate_ids
+    monkeypatch.setattr(packed, "generate_ids", lambda z, **k: read.append(z) or whole(z, **k))
+    guided_ids(packed, halves[:1], **FEW, search=search)
+    moved = [np.abs(z - halves[:1]).max() > 1e-6 for z in read]
+    assert len(moved) == 1 + FEW["samples"] and not moved[0] and sum(moved) == noisy
+    assert all(np.array_equal(z[:, :8], halves[:1, :8]) for z in read)
+
+
+def test_the_nearest_texts_go_on(packed, halves, monkeypatch):
+    given = []
+    monkeypatch.setattr("invlib.guided.recombined", lambda texts, *_: given.append(texts) or ())
+    guided_ids(packed, halves[:1], **FEW)
+    cosines = nearness(packed, halves[[0] * len(given[0])], given[0])
+    drawn = nearness(packed, halves[:1], guided_ids(packed, halves[:1], **FEW | {"rounds": 0}))
+    assert 1 < len(given[0]) <= FEW["kept"] and (np.diff(cosines) <= 1e-6).all()
+    assert cosines[0] == pytest.approx(drawn[0], abs=1e-6)
