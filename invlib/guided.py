@@ -59,8 +59,7 @@ def guided_ids(
     open_ = np.flatnonzero(nearness(greedy, range(len(z))) < THERE).tolist() if len(z) else []
     if not open_:
         return said
-    goes_on = continuing(model.encoder.tokenizer).tolist()
-    goes_on += [False] * (model.encoder.vocab_size - len(goes_on))
+    goes_on = continuing(model.encoder.tokenizer, model.encoder.vocab_size).tolist()
     rng = np.random.default_rng(seed)
     set_seed(seed)
     scale = noise * np.sqrt((z[open_, size:] ** 2).mean(1, keepdims=True))

@@ -62,9 +62,9 @@ class Halfway:
         return mixed, ids.to(z.device), mask.to(z.device), moved
 
 
-def continuing(tokenizer) -> Tensor:
-    """Which word pieces go on with a word, (V,) bool."""
+def continuing(tokenizer, size: int = 0) -> Tensor:
+    """Which word pieces go on with a word, (V,) bool; size: V at least, where a model has more rows than pieces."""
     vocabulary = tokenizer.get_vocab()
-    found = torch.zeros(1 + max(vocabulary.values()), dtype=torch.bool)
+    found = torch.zeros(max(size, 1 + max(vocabulary.values())), dtype=torch.bool)
     found[[i for piece, i in vocabulary.items() if piece.startswith("##")]] = True
     return found

@@ -121,6 +121,18 @@ def where_they_lie(
     )  # fmt: skip
 
 
+def beside_the_ends(table: pd.DataFrame, real_bits: float) -> pd.DataFrame:
+    """`where_they_lie`'s table with three columns more, and no bits where the text is empty.
+
+    times the real bits: bits a token over a real headline's, `real_bits`; beyond the nearest end: how much nearer to
+    the point a text is than the nearer of the two ends; share beyond it: 1 where it is nearer, else 0.
+    """
+    table = table.assign(bits_a_token=table["bits_a_token"].where(table["text"].str.strip() != ""))
+    beyond = table["cosine"] - table["nearest_end"]
+    new = {"times the real bits": table["bits_a_token"] / real_bits, "beyond the nearest end": beyond}
+    return table.assign(**new, **{"share beyond it": (beyond > 0).astype(float)})
+
+
 def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
     """Each text with one of its words replaced by a word of another text, and what that does, one row a text.
 

@@ -57,3 +57,5 @@ def test_pieces_that_go_on_with_a_word_are_known(minilm):
     found = continuing(minilm.tokenizer)
     ids = minilm.tokenizer.convert_tokens_to_ids(["##ing", "bank", "[SEP]"])
     assert found[ids].tolist() == [True, False, False] and len(found) == minilm.vocab_size
+    wider = continuing(minilm.tokenizer, minilm.vocab_size + 8)
+    assert len(wider) == minilm.vocab_size + 8 and (wider[: len(found)] == found).all() and not wider[-8:].any()

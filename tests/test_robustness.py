@@ -9,6 +9,7 @@ from invlib.pooling import fit_components
 from invlib.robustness import (
     best_of,
     given_back,
+    most_exact,
     packed_beside,
     packed_bits,
     quantized,
@@ -86,6 +87,13 @@ def test_short_figures_are_those_of_the_longer_ways(tiny_model, tiny_material):
     assert found["exact_match"] == given["exact_match"] and found["exact_match_high"] == given["exact_high"]
     assert found["rank_correlation_low"] <= found["rank_correlation"] <= found["rank_correlation_high"]
     assert found["n"] == 16
+
+
+def test_the_most_exact_of_the_packed_has_the_fewest_bits_that_hold_the_texts(tiny_encoder, tiny_material):
+    data, components = tiny_material.dataset("test", layers=()), np.eye(32, dtype=np.float32)[:, :8]
+    assert most_exact(packed_beside(tiny_encoder, components, 160, 0.2, 16), data).bits == 1
+    narrow = 8 + int(data.lengths.max()) * (tiny_encoder.vocab_size - 1).bit_length() // 2  # room at two bits a number
+    assert most_exact(packed_beside(tiny_encoder, components, narrow, 0.2, 16), data).bits == 2
 
 
 def test_packed_bits_are_those_of_the_headlines_that_come_back(tiny_material, tiny_settings):

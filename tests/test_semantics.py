@@ -123,3 +123,13 @@ def test_sts_is_spearmans_correlation_with_peoples_scores(packed, monkeypatch, t
     monkeypatch.setattr(network, "hub_answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: made)
     assert sts_spearman(packed) == pytest.approx(1.0)
+
+
+def test_beside_the_ends_an_empty_text_has_no_bits_and_nearer_is_above_zero():
+    table = pd.DataFrame(
+        {"text": ["a b", " ", "c"], "bits_a_token": [9.0, 3.0, 6.0], "cosine": [0.8, 0.0, 0.5], "nearest_end": 0.7}
+    )
+    found = semantics.beside_the_ends(table, 6.0)
+    np.testing.assert_allclose(found["times the real bits"], [1.5, np.nan, 1.0])
+    np.testing.assert_allclose(found["beyond the nearest end"], [0.1, -0.7, -0.2])
+    assert found["share beyond it"].tolist() == [1.0, 0.0, 0.0] and table["bits_a_token"].notna().all()
