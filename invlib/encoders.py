@@ -23,6 +23,8 @@ from invlib import paths
 from invlib.network import hub_answers
 from invlib.settings import LAYERS, device, precision
 
+TENSORS = ["*.json", "*.txt", "*.safetensors"]  # what is taken of a model of the hub
+PICKLE = ["*.json", "*.txt", "pytorch_model.bin"]  # of an older one
 EMBEDDED = ("minilm", "sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 
 
@@ -143,7 +145,11 @@ def hub_folder(name: str, kind: str = "encoder", offline: str = "encoder='minilm
 
     choices = f"use {offline}, a local folder, or a hub name (owner/model)"
     try:
-        return snapshot_download(name, local_files_only=True)
+        for patterns in (TENSORS, PICKLE):
+            folder = snapshot_download(name, local_files_only=True, allow_patterns=patterns)
+            if any(list(Path(folder).glob(pattern)) for pattern in patterns[2:]):
+                return folder  # else a part of it: somebody wanted its tokenizer alone
+        raise FileNotFoundError(f"the local cache holds no weights of {name!r}")
     except (ValueError, OSError) as error:
         if isinstance(error, errors.HFValidationError):
             text = f"{kind} {name!r}: not a folder, and no name that a model of the hub can have"
@@ -154,9 +160,9 @@ def hub_folder(name: str, kind: str = "encoder", offline: str = "encoder='minilm
                 f"use {offline}, a local folder, or connect to the network"
             ) from error
     try:
-        folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"])
+        folder = snapshot_download(name, allow_patterns=TENSORS)
         if not list(Path(folder).glob("*.safetensors")):  # an older model; no code of its pickle is run
-            folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "pytorch_model.bin"])
+            folder = snapshot_download(name, allow_patterns=PICKLE)
         return folder
     except errors.GatedRepoError as error:
         text = f"{kind} {name!r}: the model hub gives it only to those who asked for it on its page"

@@ -8,7 +8,7 @@ import numpy as np
 
 from invlib import metrics, paths
 from invlib.batches import StatesDataset
-from invlib.controls import model_hash, reference_folder, swapped_vectors, twin_name
+from invlib.controls import has_reference, model_hash, reference_folder, swapped_vectors, trained_on, twin_name
 from invlib.encoders import TokenStates
 from invlib.material import Material, load_material
 from invlib.metrics import TOP_K, bootstrap, ratio
@@ -36,9 +36,14 @@ def forced_without_vector(folder: Path, weights: str, states: Path, n: int) -> d
     return metrics.teacher_forced(model, StatesDataset(TokenStates(states), range(n), layers=()), top_k=(1,))
 
 
-def reference_nats(run: str | Path, dataset: StatesDataset) -> tuple[np.ndarray, str]:
-    """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash."""
-    folder = reference_folder(run)
+def reference_nats(
+    run: str | Path, dataset: StatesDataset, settings: Settings | None = None, data_hash: str | None = None
+) -> tuple[np.ndarray, str]:
+    """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash.
+
+    settings and data_hash: as `reference_folder` has them.
+    """
+    folder = reference_folder(run, settings, data_hash)
     weights = model_hash(folder)
     return forced_without_vector(folder, weights, dataset.states.folder, len(dataset))["nats"], weights
 
@@ -130,9 +135,9 @@ def evaluate(
     """All figures of one model on one split: an object of metrics.json (keys in results/README.md).
 
     `run`, a folder or a name under runs/, by default the model's own, is where the no-vector twin and the reference
-    language model are looked for; what can't be measured without them is None, never 0. Accuracy, top-k and recovered
-    bits are over the whole split, what is generated over its first `n_generate` headlines. ValueError for an unknown
-    split.
+    language model are looked for, of the same headlines and split; what can't be measured without them is None, never
+    0. Accuracy, top-k and recovered bits are over the whole split, what is generated over its first `n_generate`
+    headlines. ValueError for an unknown split.
     """
     settings = settings or trained_settings(model)
     material = material or load_material(settings)
@@ -140,15 +145,15 @@ def evaluate(
         raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
     keep_freed_memory()  # the logits over all word pieces come and go by the hundred megabytes
     run = paths.run_folder(run) if run else (model.folder.parent.parent if model.folder else None)
-    training = paths.read_json(model.folder / "training.json") if model.folder else {}
+    record = model.folder and model.folder / "training.json"
+    training = paths.read_json(record) if record and record.exists() else {}
     dataset = material.dataset(split, layers=model.reads_layers)
     n = min(settings.n_generate or len(dataset), len(dataset))
     found = metrics.teacher_forced(model, dataset)
     vectors = found["sentence_embedding"]
-    try:
-        reference, reference_hash = reference_nats(run, dataset) if run else (None, None)
-    except FileNotFoundError:
-        reference, reference_hash = None, None
+    these = settings, material.corpus.data_hash
+    known = run and has_reference(run, *these)
+    reference, reference_hash = reference_nats(run, dataset, *these) if known else (None, None)
     out = spoken(model, vectors[:n], dataset, settings, num_beams)
     meaning, meaning_ci = semantics(vectors, dataset.sentence, settings.n_bootstrap)
     ci95 = {**intervals(found, out, reference, settings.n_bootstrap), **meaning_ci}
@@ -178,12 +183,16 @@ def evaluate(
         "reference_model": reference_hash,
         "utilisation": None if reference is None else forced["recovered_bits"] / settings.embedding_dim,
         "encode_ms": encode_ms if texts else None, "decode_ms": out["decode_ms"], **meaning, "ci95": ci95,
-        "controls": control_figures(model, dataset, vectors, n, settings, reference, run, num_beams),
+        "controls": control_figures(model, dataset, vectors, n, these, reference, run, num_beams),
     }  # fmt: skip
 
 
-def control_figures(model, dataset, vectors, n, settings, reference, run, num_beams=1) -> dict:
-    """Both controls with the same measures: another sentence's vector, and the trained no-vector twin (or None)."""
+def control_figures(model, dataset, vectors, n, these, reference, run, num_beams=1) -> dict:
+    """Both controls with the same measures: another sentence's vector, and the trained no-vector twin (or None).
+
+    these: the settings and the headlines' hash, which a twin has to share.
+    """
+    settings, _ = these
 
     def measured(found: dict, out: dict) -> dict:
         ci95 = intervals(found, out, reference, settings.n_bootstrap)
@@ -194,7 +203,7 @@ def control_figures(model, dataset, vectors, n, settings, reference, run, num_be
     shuffled = measured(found, spoken(model, swapped[:n], dataset, settings, num_beams))
     controls = {"shuffled_vector": shuffled, "no_vector": None}
     folder = run / "models" / twin_name(settings) if run else None
-    if folder and (folder / "training.json").exists():
+    if folder and trained_on(folder, *these):
         training = paths.read_json(folder / "training.json")
         twin = folder, model_hash(folder), dataset.states.folder, len(dataset)
         controls["no_vector"] = {

@@ -65,6 +65,7 @@ class Loss:
 
     def __init__(self, lm: FrozenLM, candidates: int = 0):
         self.lm, self.candidates, self.rivals = lm, candidates, torch.zeros(0, dtype=torch.int64, device=lm.device)
+        self.generator = torch.Generator(lm.device).manual_seed(0)  # the same texts and starts: the same draws
 
     def __call__(self, states: Tensor, labels: Tensor, check: bool) -> tuple[Tensor, dict[str, Tensor] | None]:
         """states (B, T, H), labels (B, T), -100 after a text's end -> the texts' loss (B,) in nats, summed over tokens.
@@ -87,7 +88,7 @@ class Loss:
                 return loss, found
             self.rivals = logits.topk(min(RIVALS, logits.shape[1]), dim=-1).indices.flatten()
         seen = torch.cat([targets, self.rivals])
-        candidates, correction = draw_candidates(seen, self.lm.vocab_size, self.candidates)
+        candidates, correction = draw_candidates(seen, self.lm.vocab_size, self.candidates, generator=self.generator)
         logits = self.lm.head(states, candidates) + correction
         nats = F.cross_entropy(logits, torch.searchsorted(candidates, targets), reduction="none")
         return summed(nats), found
@@ -147,8 +148,8 @@ def fit(
             if done.any():
                 texts = state["text"][done]
                 vectors[texts] = state["best"][done]
-                columns = [state[k][done].double() for k in ("count", "best_correct", "best_nats")]
-                found[texts.cpu().numpy()] = torch.stack(columns, 1).cpu().numpy()
+                columns = [state[k][done].cpu().double() for k in ("count", "best_correct", "best_nats")]
+                found[texts.cpu().numpy()] = torch.stack(columns, 1).numpy()
                 state = {k: v[~done] for k, v in state.items()}
                 labels = labels[~done]
                 labels = labels[:, : int((labels >= 0).sum(1).max())] if len(labels) else labels

@@ -18,11 +18,13 @@ def nearest_pieces(word_embeddings: Tensor, k: int) -> Tensor:
 
 
 def draw_candidates(
-    labels: Tensor, vocab_size: int, n_random: int, neighbours: Tensor | None = None
+    labels: Tensor, vocab_size: int, n_random: int, neighbours: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The word pieces that a step's softmax runs over: the batch's own, and `n_random` others drawn evenly.
 
     neighbours (V, k): the pieces that each piece is taken for most easily; the batch's own bring theirs along.
+    generator: where the draws come from, on the labels' device; torch's own by default.
     Returns candidates (C,) int64, sorted, and correction (C,) float32. A drawn piece stands for the
     (pieces not in the batch) / n_random pieces that were not drawn, so the logarithm of that ratio is added to its
     logit: the softmax's denominator is then right on the average, and what is learned are probabilities over all
@@ -34,7 +36,7 @@ def draw_candidates(
         own[neighbours[labels]] = True
     others = (~own).nonzero().flatten()
     n_random = min(n_random, len(others))
-    drawn = others[torch.randperm(len(others), device=labels.device)[:n_random]]
+    drawn = others[torch.randperm(len(others), device=labels.device, generator=generator)[:n_random]]
     correction = torch.zeros(vocab_size, device=labels.device)
     correction[drawn] = math.log(len(others) / n_random) if n_random else 0.0
     own[drawn] = True

@@ -270,7 +270,13 @@ class InvertibleSentenceModel(PreTrainedModel):
     def from_pretrained(cls, name: str | Path, run: str | Path | None = None, **_) -> "InvertibleSentenceModel":
         """A saved model by folder, or by name looked up in the run, then in data/models."""
         folder = paths.find_model(name, run)
-        config = InvertibleConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if values.get("model_type") != InvertibleConfig.model_type:
+            raise ValueError(
+                f"{folder} holds a model of the type {values.get('model_type')!r}, "
+                f"not {InvertibleConfig.model_type!r}; give the folder of a model that this workbook trained"
+            )
+        config = InvertibleConfig(**values)
         model = cls(config)
         weights = {
             k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()

@@ -67,11 +67,13 @@ def own_language_models(settings: Settings) -> list[LanguageModelSettings]:
     ]
 
 
-def language_models_of(settings: Settings, run: str | Path | None = None) -> dict[str, FrozenLM]:
+def language_models_of(
+    settings: Settings, run: str | Path | None = None, data_hash: str | None = None
+) -> dict[str, FrozenLM]:
     """The frozen language models of a run by name, the main one first.
 
     The run's own (03 trains them), or the one that `language_model` names: a hub name or a folder. FileNotFoundError
-    where there is none.
+    where there is none, ValueError where one was trained on another split, or (with data_hash) on other headlines.
     """
     if settings.language_model != "own":
         return {Path(settings.language_model).name: load_causal_lm(settings.language_model)}
@@ -82,6 +84,14 @@ def language_models_of(settings: Settings, run: str | Path | None = None) -> dic
             f"no {', '.join(missing)} in {folder}; notebooks/03_training.ipynb trains the run's own language models, "
             "or name another: language_model = 'EleutherAI/pythia-160m'"
         )
+    for name in names:
+        record = paths.read_json(folder / name / "training.json")
+        if record["settings"]["seed"] != settings.seed or data_hash not in (None, record["data_hash"]):
+            raise ValueError(
+                f"{folder / name} was trained on other headlines (seed {record['settings']['seed']}, data hash "
+                f"{record['data_hash']}; here seed {settings.seed}, {data_hash or 'not asked'}): what is held out here "
+                "may have been trained on; run notebooks/03_training.ipynb with these settings into a run of its own"
+            )
     return {name: load_causal_lm(str(folder / name)) for name in names}
 
 
@@ -89,7 +99,7 @@ def packed(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
     """Texts side by side in blocks, (N, block) int64: [CLS] text [SEP] [CLS] text [SEP] ...
 
     Each block begins with a text's first token; the last text of a block is cut where the block ends, and the last
-    block, which is not full, is left out where there are others.
+    block, which is not full, is left out. Texts that fill no block are one block, as long as they are.
     """
     blocks, current = [], []
     for row in ids:
@@ -97,9 +107,7 @@ def packed(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
         if len(current) >= block:
             blocks.append(current[:block])
             current = []
-    if not blocks:
-        raise ValueError(f"{len(ids)} texts fill no block of {block} tokens; give more, or smaller blocks")
-    return np.array(blocks, dtype=np.int64)
+    return np.array(blocks or [current], dtype=np.int64)
 
 
 class Blocks(torch.utils.data.Dataset):
@@ -280,6 +288,7 @@ def train_language_model(
     paths.log_line(run, f"{settings.name} starts: {model.num_parameters():,} parameters, {tokens:,} tokens")
     with quiet_loading():
         trainer.train(resume_from_checkpoint=checkpoint)
+        (folder / "training.json").unlink(missing_ok=True)  # an older record never stands beside new weights
         model.eval().save_pretrained(folder)
     curve = curve_of(trainer.state.log_history)
     paths.write_csv(curve_file, curve)

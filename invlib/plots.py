@@ -32,6 +32,10 @@ NAMES = {  # columns of a curve or a table -> what the axis says
     "learning_rate": "learning rate",
 }
 
+FAMILIES = {"rnn": "C0", "encoder_only": "C1", "cls_decoder": "C2", "att_pool": "C3", "hybrid": "C4"}
+OTHERS = ["C5", "C6"]  # colours of what is of no family; C7 is the controls' grey
+MARKERS = "o^Dvp<>*P"
+
 Interval = Sequence[float] | None  # [low, high]; None where it was not measured
 
 
@@ -79,7 +83,8 @@ def bars_with_intervals(
     ends = _whiskers(ax, at, values, intervals or [None] * len(values))
     for y, value, end in zip(at, values, ends, strict=True):
         text = " not measured" if value is None else " " + number.format(value)
-        ax.annotate(text, (max(end, 0), y), va="center", ha="left", xytext=(3, 0), textcoords="offset points")
+        where = {"xy": (max(end, 0), y), "xytext": (3, 0), "textcoords": "offset points"}
+        ax.annotate(text, **where, va="center", ha="left", bbox={"color": "white", "alpha": 0.85, "pad": 0.5})
     ax.set_yticks(at, labels)
     ax.invert_yaxis()
     ax.margins(x=0.16)
@@ -187,21 +192,54 @@ def dealt_numbers(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Ax
     return named(ax, "number of the code")
 
 
-def two_virtues(ax: Axes, points: pd.DataFrame, colours: str = "tab10", **style) -> Axes:
+def looks(labels: Sequence[str]) -> list[dict]:
+    """A colour for each family of models (what a label has before the size), a marker for each member of it."""
+    members: dict[str, list[str]] = {}
+    for label in labels:
+        known = members.setdefault(re.split(r"_\d|,", label)[0], [])
+        known += [] if label in known else [label]
+    others = iter(OTHERS * len(members))
+    colours = {family: FAMILIES.get(family) or next(others) for family in members}
+    return [
+        {"color": colours[family], "marker": MARKERS[known.index(label) % len(MARKERS)]}
+        for label in labels
+        for family, known in members.items()
+        if label in known
+    ]
+
+
+def two_virtues(ax: Axes, points: pd.DataFrame, names: float | None = None, **style) -> Axes:
     """What comes back against what is kept of the meaning: one point a row, named in the legend.
 
     points: columns label, exact_match, rank_correlation and, where measured, <either>_low and <either>_high.
+    names: write each name beside its point as well, to the left from this rank correlation on. style: of all points,
+    in place of their own.
     """
-    drawn = plt.get_cmap(colours) if colours == "tab10" else plt.get_cmap(colours, len(points) + 2)
-    for k, point in enumerate(points.to_dict("records")):
+    for point, look in zip(points.to_dict("records"), looks(points["label"]), strict=True):
         ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
         x_interval, y_interval = (None if pd.isna(end[0]) else end for end in ends)
-        colour = drawn(k % 10 if colours == "tab10" else k + 2)  # of a scale, not its palest
-        look = {"color": colour, "marker": "o^Dvp<>"[k % 7], "label": point["label"], **style}
-        at = [point["rank_correlation"]], [point["exact_match"]]
-        scatter_with_intervals(ax, *at, [x_interval], [y_interval], **look)
+        at = point["rank_correlation"], point["exact_match"]
+        scatter_with_intervals(
+            ax, at[:1], at[1:], [x_interval], [y_interval], **{**look, "label": point["label"], **style}
+        )
+        if names is not None:
+            side, ha = (-9, "right") if at[0] > names else (9, "left")
+            beside = points[(points["rank_correlation"] > names) == (at[0] > names)]["exact_match"] - at[1]
+            under = ((beside > 0) & (beside < 0.02)).any()  # another name stands just above
+            over = ((beside < 0) & (beside > -0.02)).any()
+            va = "top" if under else "bottom" if over else "center"
+            ax.annotate(point["label"], at, (side, 0), textcoords="offset points", va=va, ha=ha, fontsize=12)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     return named(ax, "rank correlation with the encoder", NAMES["exact_match"])
+
+
+def side_by_side(points: pd.DataFrame, near: float) -> np.ndarray:
+    """Where on a log axis to draw points (columns numbers, bits): of one size and nearly equal bits spread out."""
+    at = points["numbers"].to_numpy(float).copy()
+    for _, part in points.reset_index(drop=True).sort_values("bits").groupby("numbers"):
+        for _, close in part.groupby((part["bits"].diff() > near).cumsum()):
+            at[close.index] *= 1.035 ** (np.arange(len(close)) - (len(close) - 1) / 2)
+    return at
 
 
 def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
@@ -209,25 +247,32 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
 
     points: columns group (learned, searched or control), label, numbers, bits and, where measured, low and high.
     there_is: all the bits that a headline has.
-    What lies far below 0, as another headline's vector does, is left outside the frame.
+    What lies far below 0, as another headline's vector does, is left out, and the legend says so. Points of one size
+    that would lie upon each other stand side by side; the ticks are the sizes.
     """
-    colours, marks = {"searched": "black", "control": "0.55"}, {"learned": "o", "searched": "D^vP*<>", "control": "xs"}
-    own = [colour for k, colour in enumerate(plt.get_cmap("tab10").colors) if k != 7]  # not the controls' grey
-    kinds: dict[str, list[str]] = {}
-    for point in points.to_dict("records"):
-        group, label, interval = point["group"], point["label"], [point.get("low"), point.get("high")]
-        shown = re.sub(r"_\d+", "", label, count=1) if group == "learned" else label  # its size is the axis
-        known = kinds.setdefault(group, [])
-        first = shown not in known
-        known += [shown] if first else []
-        colour = colours.get(group, own[known.index(shown) % len(own)])
-        marker = marks[group][known.index(shown) % len(marks[group])]
-        at = [point["numbers"]], [point["bits"]], None, [None if pd.isna(interval[0]) else interval]
-        look = {"color": colour, "marker": marker, "label": shown if first else None, "s": 80}
-        look |= {"zorder": 1.5 if group == "control" else 2}
-        scatter_with_intervals(ax, *at, **look)
+    floor = -0.3 * there_is
+    inside = points[points["bits"] >= floor]
+    sizeless = inside["label"].str.replace(r"_\d+", "_0", n=1, regex=True)  # the size of a learned one is the axis
+    shown = inside["label"].where(inside["group"] != "learned", sizeless)
+    searched = list(dict.fromkeys(inside.loc[inside["group"] == "searched", "label"]))
+    places = side_by_side(inside, 0.05 * there_is)
+    for point, name, look, at in zip(inside.to_dict("records"), shown, looks(shown), places, strict=True):
+        if point["group"] == "searched":
+            look |= {"color": "black", "marker": "D^PX*"[searched.index(point["label"]) % 5]}
+        elif point["group"] == "control":
+            look |= {"color": "0.55", "marker": "s", "zorder": 1.5}
+        interval = [point.get("low"), point.get("high")]
+        known = {text.get_label() for text in ax.collections}
+        name = re.sub(r"_0(?=_|$)", "", name)
+        scatter_with_intervals(
+            ax, [at], [point["bits"]], None, [None if pd.isna(interval[0]) else interval],
+            **{"s": 80, "label": None if name in known else name, **look},
+        )  # fmt: skip
+    for label in points.loc[points["bits"] < floor, "label"].unique():
+        arrow = {"linestyle": "none", "marker": "$\\downarrow$", "markersize": 11, "color": "0.35"}
+        ax.plot([], [], label=f"{label}: far below", **arrow)
     ax.axhline(there_is, color="0.3", linestyle="--", label=f"all there is: {there_is:.0f} bits")
-    ax.set_ylim(bottom=max(ax.get_ylim()[0], -0.3 * there_is), top=1.15 * there_is)
+    ax.set_ylim(bottom=max(min(ax.get_ylim()[0], -0.04 * there_is), floor), top=1.15 * there_is)
     ax.set_xscale("log", base=2)
     sizes = sorted(set(points["numbers"]))
     ax.set_xticks(sizes, sizes, rotation=60)

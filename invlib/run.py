@@ -125,7 +125,7 @@ def given(pairs: Iterable[tuple[str, str]]) -> dict:
         path = Path(value).expanduser()
         if name == "rows":
             values[name] = value.replace(",", " ").split()
-        elif name in ("data", "encoder") and path.exists():  # meant from here; notebooks run in a folder of their own
+        elif name in ("data", "encoder", "language_model") and path.exists():  # meant from here, not from notebooks/
             values[name] = str(path.resolve())
         else:
             values[name] = int(value) if name == "seed" else value

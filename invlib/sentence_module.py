@@ -34,9 +34,8 @@ class InvertiblePooling(Module):
     def forward(self, features: dict[str, Tensor], **_) -> dict[str, Tensor]:
         if self.model.reads_states:
             layers = self.model.reads_layers
-            features["token_embeddings"] = self.model.encoder.token_embeddings(
-                features["input_ids"], features["attention_mask"], layers
-            )
+            states = self.model.encoder.token_embeddings(features["input_ids"], features["attention_mask"], layers)
+            features["token_embeddings"] = states.to(features["attention_mask"].device)  # the encoder may be elsewhere
         with torch.no_grad():
             features["sentence_embedding"] = self.model.pool(features)
         return features

@@ -57,9 +57,14 @@ def check_parameters(notebooks: Iterable[Path], names: Iterable[str]) -> None:
 
 
 def stamp(path: Path, parameters: dict) -> dict:
-    """What an executed copy is compared with on `--resume`: a hash of the notebook's code, and the parameters given."""
+    """What an executed copy is compared with on `--resume`: hashes of its code and its preset, and the parameters."""
+    from invlib.settings import read_presets
+
     code = ["".join(cell["source"]) for cell in paths.read_json(path)["cells"] if cell["cell_type"] == "code"]
-    return {"source": hashlib.sha256(json.dumps(code).encode()).hexdigest()[:12], "parameters": parameters}
+    presets = read_presets()
+    values = [presets.get("common"), presets.get(parameters.get("preset"))]
+    source, values = (hashlib.sha256(json.dumps(part).encode()).hexdigest()[:12] for part in (code, values))
+    return {"source": source, "values": values, "parameters": parameters}
 
 
 def is_complete(executed: Path, wanted: dict | None = None) -> bool:
@@ -141,7 +146,7 @@ def environment(**variables: str | None) -> Iterator[None]:
     defaults = {"CUDA_VISIBLE_DEVICES": "0", "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     wanted |= {key: value for key, value in defaults.items() if key not in os.environ}
     if os.environ.get("INVLIB_DATA"):  # a relative folder is meant from here, not from the notebooks' folder
-        wanted["INVLIB_DATA"] = os.path.abspath(os.environ["INVLIB_DATA"])
+        wanted["INVLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["INVLIB_DATA"]))
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
     try:

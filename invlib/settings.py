@@ -206,6 +206,8 @@ def check_values(settings: Settings) -> None:
         raise ValueError(f"setting seed is {s.seed}; it has to be from 0 to {2**32 - 1}")
     if s.max_length > s.n_positions:
         raise ValueError(f"max_length {s.max_length} is above n_positions {s.n_positions}; raise the latter")
+    if s.variant is not None and not re.fullmatch(r"\w+", s.variant):
+        raise ValueError(f"setting variant is {s.variant!r}; it is a part of the model's name: letters, digits and _")
     for name in s.rows:
         row, dim, _ = split_row_name(name)
         if row in ("cls_decoder", "att_pool") and dim != "H" and dim % s.slots:

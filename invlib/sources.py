@@ -132,7 +132,10 @@ def read_hub(name: str, seconds: float = 10.0) -> list[RawHeadline]:
                 f"data={name!r} has the columns {', '.join(split.column_names)}, and none of {', '.join(HUB_COLUMNS)}; "
                 "save the column that you want as a text file, one headline a line, and give that"
             )
-        rows += [RawHeadline(text or "", name) for text in split[column]]
+        texts = [text or "" for text in split[column]]
+        if strange := next((text for text in texts if not isinstance(text, str)), None):
+            raise ValueError(f"data={name!r}: its column {column} holds {strange!r}, no text; save the texts as a file")
+        rows += [RawHeadline(text, name) for text in texts]
     return rows
 
 

@@ -39,7 +39,7 @@ from invlib.encoders import FrozenEncoder, load_encoder
 from invlib.halfway import Halfway, continuing
 from invlib.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
 from invlib.material import Material, load_material
-from invlib.model import InvertibleSentenceModel, build_model
+from invlib.model import InvertibleSentenceModel, build_model, model_config
 from invlib.noise import perturbed
 from invlib.scorers import bertscore
 from invlib.settings import Settings, device, load_preset, precision, row_names, select_row
@@ -159,17 +159,18 @@ def usable_checkpoint(folder: Path) -> str | None:
     return None
 
 
-def finished(folder: Path, settings: Settings, data_hash: str) -> bool:
-    """Whether a model with exactly these settings and headlines was trained to its end in this folder."""
+def finished(folder: Path, settings: Settings, data_hash: str, encoder_hash: str) -> bool:
+    """Whether a model with exactly these settings, headlines and encoder was trained to its end in this folder."""
     if not (folder / "training.json").exists():
         return False
-    return same_training(paths.read_json(folder / "training.json"), settings, data_hash)
+    return same_training(paths.read_json(folder / "training.json"), settings, data_hash, encoder_hash)
 
 
-def same_training(record: dict, settings: Settings, data_hash: str) -> bool:
-    """Whether a record of a training, ended or begun, is of exactly these settings and headlines."""
+def same_training(record: dict, settings: Settings, data_hash: str, encoder_hash: str) -> bool:
+    """Whether a record of a training, ended or begun, is of exactly these settings, headlines and encoder's weights."""
     # A setting that is newer than the record stands in it as its default: what was done before it existed
-    return plain(Settings()) | record["settings"] == plain(settings) and record["data_hash"] == data_hash
+    same = plain(Settings()) | record["settings"] == plain(settings) and record["data_hash"] == data_hash
+    return same and record.get("encoder_hash", encoder_hash) == encoder_hash  # older records have none
 
 
 def keep_freed_memory() -> None:
@@ -224,7 +225,8 @@ def train(
     folder, curve_file = run / "models" / name, run / "curves" / f"{name}.csv"
     work = folder / "checkpoints"
     material = material or load_material(settings)
-    if finished(folder, settings, material.corpus.data_hash):
+    data_hash, encoder_hash = material.corpus.data_hash, material.encoder.hash
+    if finished(folder, settings, data_hash, encoder_hash):
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
     keep_freed_memory()
     set_seed(settings.seed)
@@ -233,13 +235,13 @@ def train(
     if settings.row == "hybrid":
         model.pooling.fit(np.asarray(material.states["train"].sentence))
     train_set = material.training_set(model.reads_layers, settings.added_sentences, settings.seed)
-    begun, data_hash = work / "settings.json", material.corpus.data_hash
-    if begun.exists() and not same_training(paths.read_json(begun), settings, data_hash):
+    begun = work / "settings.json"
+    if begun.exists() and not same_training(paths.read_json(begun), settings, data_hash, encoder_hash):
         shutil.rmtree(work)  # begun with other settings or headlines
     checkpoint = usable_checkpoint(work)
     if checkpoint is None:
         shutil.rmtree(work, ignore_errors=True)
-    paths.write_json(begun, {"settings": plain(settings), "data_hash": data_hash})
+    paths.write_json(begun, {"settings": plain(settings), "data_hash": data_hash, "encoder_hash": encoder_hash})
     where = device()
     minutes = settings.twin_minutes if settings.row == "no_vector" else settings.minutes
     clock = Clock(name, minutes, run, work / "clock.json")
@@ -260,7 +262,10 @@ def train(
     trainer.remove_callback(PrinterCallback)  # the curves and the run's log say it
     paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} sentences")
     trainer.train(resume_from_checkpoint=checkpoint)
+    for wrapped in ("forward", "_original_forward"):  # the Trainer's bfloat16, which the model would keep for good
+        model.__dict__.pop(wrapped, None)
     curves = pd.read_csv(work / "curve.csv")  # as it is read where the model is loaded
+    (folder / "training.json").unlink(missing_ok=True)  # an older record never stands beside new weights
     model.eval().save_pretrained(folder)
     paths.write_csv(curve_file, curves)
     model.folder = folder
@@ -273,7 +278,8 @@ def train(
             "seconds": clock.seconds, "epochs": float(curves.epoch.iloc[-1]),
             "stopped_by": stopped_by,
             "validation_loss": float(best.validation_loss), "accuracy": float(best.accuracy),
-            "sent_sim_seconds": float(curves.sent_sim_seconds.max()), "data_hash": material.corpus.data_hash,
+            "sent_sim_seconds": float(curves.sent_sim_seconds.max()),
+            "data_hash": data_hash, "encoder_hash": encoder_hash,
             "train_headlines": len(material.states["train"]),
             "added_sentences": len(train_set) - len(material.states["train"]),
         },
@@ -301,8 +307,12 @@ def main(argv: list[str] | None = None) -> None:
 def train_rows(args: argparse.Namespace) -> None:
     """What the command line asks for: the rows named, or all of the preset, one after another."""
     settings = load_preset(args.preset, data=args.data, rows=args.row and " ".join(args.row))
-    names = row_names(settings, load_encoder(settings.encoder).hidden_size)
+    hidden_size = load_encoder(settings.encoder).hidden_size
+    names = row_names(settings, hidden_size)
     rows = [select_row(settings, name) for name in names]  # what is wrong with the last is said before the first
+    with torch.device("meta"):  # shapes alone
+        for row in rows:
+            InvertibleSentenceModel(model_config(row, hidden_size))
     material = load_material(settings)
     for row in rows:
         _, curves = train(row, args.run, material)

@@ -1,7 +1,6 @@
 """The command line: files of texts to vectors and back, in chunks, with nothing left half-written."""
 
 import hashlib
-import os
 import re
 import signal
 import tomllib
@@ -80,10 +79,10 @@ def test_the_json_says_what_made_the_vectors(encoded, folder, tiny_encoder):
     }  # fmt: skip
 
 
-def test_a_model_may_be_named_and_may_have_moved(run, work, tiny_model, capsys):
+def test_a_model_may_be_named_and_may_have_moved(run, work, tiny_model, capsys, monkeypatch):
     model = tiny_model()
     model.save_pretrained(run / "models" / "att_pool_32")
-    os.environ["INVLIB_RUN"] = "test"  # `run` has taken note of what it was
+    monkeypatch.setenv("INVLIB_RUN", "test")
     (work / "texts.txt").write_text("gold rises\n")
     invlib("encode", "texts.txt", "--model", "att_pool_32", "--output", "vectors.npy")
     made = paths.read_json("vectors.json")
@@ -149,6 +148,20 @@ def test_a_line_that_cant_be_encoded_is_named_and_leaves_nothing(work, folder, s
     assert error.startswith("invlib: ")
     assert re.search(said, error)
     assert names(work) == ["texts.txt"]
+
+
+def test_somebody_elses_json_is_not_written_over(work, folder, capsys):
+    (work / "texts.txt").write_text("gold rises\n")
+    (work / "vectors.json").write_text('{"mine": 1}')
+    said = refused(capsys, "encode", "texts.txt", "--model", str(folder), "--output", "vectors.npy")
+    assert "vectors.json" in said and "give another name" in said
+    assert (work / "vectors.json").read_text() == '{"mine": 1}' and not (work / "vectors.npy").exists()
+
+
+def test_a_model_of_another_kind_is_refused(work, tiny_lm_folder, capsys):
+    (work / "texts.txt").write_text("gold rises\n")
+    said = refused(capsys, "encode", "texts.txt", "--model", tiny_lm_folder, "--output", "vectors.npy")
+    assert "'gpt_neox', not 'invertible_sentence'" in said
 
 
 def test_what_is_not_there_is_named(work, folder, capsys):

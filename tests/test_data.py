@@ -176,6 +176,9 @@ def test_hub_name(monkeypatch):
     loaded["train"] = loaded["train"].rename_column("title", "label")
     with pytest.raises(ValueError, match="columns id, label"):
         load_headlines("some/name")
+    loaded["train"] = loaded["train"].rename_column("id", "text")
+    with pytest.raises(ValueError, match="column text holds 1, no text"):
+        load_headlines("some/name")
 
 
 # --- what is wrong with a source is said

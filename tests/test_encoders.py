@@ -121,6 +121,47 @@ def test_what_the_hub_refuses_is_said_in_the_projects_words(monkeypatch, kind, s
         load_encoder("owner/minlm")
 
 
+def hub_cache(folder, files: list[str], listed: list[str]):
+    """A cache of the hub as huggingface_hub lays it out: `files` of owner/small are here, of `listed` it knows."""
+    import huggingface_hub
+
+    home = folder / "models--owner--small"
+    commit = "0" * 40
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(commit)
+    for name in files:
+        (home / "snapshots" / commit).mkdir(parents=True, exist_ok=True)
+        (home / "snapshots" / commit / name).write_text("{}")
+    return huggingface_hub, commit, listed
+
+
+@pytest.mark.parametrize(
+    "files, found",
+    [
+        (["config.json", "tokenizer.json", "model.safetensors"], True),
+        (["config.json", "pytorch_model.bin"], True),
+        (["config.json", "tokenizer.json"], False),
+    ],
+)
+def test_of_a_model_in_the_cache_weights_are_asked_and_no_more(tmp_path, monkeypatch, files, found):
+    """What this workbook downloads is a part of the repository: that part has to do without a network."""
+    hub, *_ = hub_cache(tmp_path, files, [])
+    real, asked = hub.snapshot_download, []
+
+    def from_here(name, local_files_only=False, allow_patterns=None, **more):
+        asked.append(allow_patterns)
+        return real(name, cache_dir=tmp_path, local_files_only=True, allow_patterns=allow_patterns, **more)
+
+    monkeypatch.setattr(hub, "snapshot_download", from_here)
+    monkeypatch.setattr(encoders, "hub_answers", lambda: False)
+    if found:
+        assert encoders.hub_folder("owner/small").endswith("0" * 40)
+    else:
+        with pytest.raises(FileNotFoundError, match="not in the local cache"):
+            encoders.hub_folder("owner/small")
+    assert None not in asked  # else the whole repository is asked for, its other formats too
+
+
 @pytest.mark.parametrize("name", ["a/b/c", "my model", "owner/model!"])
 def test_a_name_that_no_hub_model_can_have(monkeypatch, name):
     monkeypatch.setattr(encoders, "hub_answers", lambda: True)

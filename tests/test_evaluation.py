@@ -1,6 +1,7 @@
 """One object of metrics.json: every key that the design lists, and null for what was not measured."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from invlib.controls import model_hash
 from invlib.encoders import token_states
 from invlib.evaluation import evaluate, spoken, trained_settings
 from invlib.material import Material
+from invlib.model import InvertibleSentenceModel
 from invlib.settings import select_row
 from invlib.training import train
 
@@ -87,11 +89,11 @@ def test_the_vector_beats_both_controls(row, trained, tiny_material):
     assert row["reference_model"] == model_hash(trained[0] / "models" / "no_vector_96")
 
 
-def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_material):
-    """Loaded from its folder or fresh from training, the reference says the same of a headline."""
-    run, _, settings = trained
-    twin, _ = train(select_row(replace(settings, epochs=3), "no_vector_96"), run, tiny_material)
-    twin.use_encoder(tiny_material.encoder)
+def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_material, tmp_path):
+    """Loaded from its folder or fresh from training (which runs in bfloat16), the reference says the same."""
+    _, _, settings = trained
+    twin, _ = train(select_row(replace(settings, epochs=3), "no_vector_96"), tmp_path, tiny_material)
+    assert "forward" not in vars(twin)  # the Trainer's wrapper is gone with it
     nats = metrics.teacher_forced(twin, tiny_material.dataset("test", layers=()))["nats"]
     assert row["reference_bits"] == pytest.approx(nats.mean() / np.log(2), rel=1e-5)
 
@@ -103,6 +105,37 @@ def test_a_run_may_be_named(row, trained, tiny_material, monkeypatch):
     named = evaluate(model, material=tiny_material, run=run.name)
     assert named["controls"]["no_vector"] == row["controls"]["no_vector"]
     assert named["reference_model"] == row["reference_model"] is not None
+
+
+@pytest.mark.parametrize("of", ["data_hash", "seed"])
+def test_what_was_trained_on_other_headlines_is_no_reference_and_no_twin(trained, tiny_material, tmp_path, of):
+    """It may have been trained on the headlines that it would judge."""
+    run, model, _ = trained
+    copy = shutil.copytree(run, tmp_path / "run")
+    file = copy / "models" / "no_vector_96" / "training.json"
+    record = paths.read_json(file)
+    changed = {"data_hash": "other"} if of == "data_hash" else {"settings": record["settings"] | {"seed": 1}}
+    paths.write_json(file, record | changed)
+    row = evaluate(model, material=tiny_material, run=copy)
+    assert row["reference_model"] is row["recovered_bits"] is row["controls"]["no_vector"] is None
+    paths.write_json(file, record)
+    assert evaluate(model, material=tiny_material, run=copy)["controls"]["no_vector"]["model"] == "no_vector_96"
+
+
+def test_a_model_that_was_saved_elsewhere_is_measured_as_well(trained, tiny_material, tmp_path):
+    _, model, settings = trained
+    model.save_pretrained(tmp_path / "mine")
+    loaded = InvertibleSentenceModel.from_pretrained(tmp_path / "mine")
+    row = evaluate(loaded, settings=settings, material=tiny_material)
+    assert row["train_seconds"] is None and row["exact_match"] > 0.5
+
+
+def test_a_damaged_reference_is_an_error_and_no_missing_one(trained, tiny_material, tmp_path):
+    run, model, _ = trained
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "models" / "no_vector_96" / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="model.safetensors"):
+        evaluate(model, material=tiny_material, run=copy)
 
 
 def test_what_was_not_measured_is_null_and_never_zero(tiny_model, tiny_settings, tiny_material, run):

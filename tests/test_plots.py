@@ -103,7 +103,9 @@ def test_two_virtues_have_a_point_and_a_name_each(ax):
     )  # fmt: skip
     assert plots.two_virtues(ax, points) is ax
     assert len(ax.collections) == 2 and len(ax.lines) == 1 and ax.get_legend_handles_labels()[1] == ["a", "b"]
-    assert "encoder" in ax.get_xlabel() and "exactly" in ax.get_ylabel()
+    assert "encoder" in ax.get_xlabel() and "exactly" in ax.get_ylabel() and not ax.texts
+    plots.two_virtues(ax, points, names=0.6)
+    assert [(text.get_text(), text.get_ha()) for text in ax.texts] == [("a", "left"), ("b", "right")]
 
 
 def test_histogram_of_whole_numbers_has_a_bar_for_each(ax):
@@ -129,6 +131,20 @@ def test_the_settings_table_shows_whole_sentences():
         assert all(html.escape(meaning, quote=False) in shown for meaning in Settings().table()["meaning"])
 
 
+def test_a_family_has_a_colour_and_each_of_its_members_a_marker():
+    labels = ["hybrid_384", "att_pool_768", "hybrid_384_long", "hybrid_384", "your variant"]
+    colours, marks = zip(*((look["color"], look["marker"]) for look in plots.looks(labels)), strict=True)
+    assert colours[0] == colours[2] == colours[3] and len(set(colours)) == 3
+    assert marks[0] == marks[3] != marks[2]
+
+
+def test_points_that_would_lie_upon_each_other_stand_side_by_side():
+    points = pd.DataFrame({"numbers": [384, 384, 384, 768], "bits": [104.0, 50.0, 103.0, 104.0]}, index=[7, 3, 5, 1])
+    at = plots.side_by_side(points, near=5)
+    assert at[2] < 384 < at[0] and np.sqrt(at[0] * at[2]) == pytest.approx(384)
+    assert at[[1, 3]].tolist() == [384, 768]
+
+
 def test_bits_by_size_frames_what_is_gained():
     points = pd.DataFrame([
         {"group": "learned", "label": "att_pool_384", "numbers": 384, "bits": 50.0, "low": 45.0, "high": 55.0},
@@ -138,8 +154,9 @@ def test_bits_by_size_frames_what_is_gained():
     ])  # fmt: skip
     fig, ax = plt.subplots()
     plots.bits_by_size(ax, points, there_is=100.0)
-    assert ax.get_ylim() == (-30.0, pytest.approx(115.0))
+    assert ax.get_ylim() == (pytest.approx(-4.0), pytest.approx(115.0))
     said = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert said == ["att_pool", "cramming, lm_256", "another headline's vector", "all there is: 100 bits"]
+    far = "another headline's vector: far below"
+    assert said == ["att_pool", "cramming, lm_256", far, "all there is: 100 bits"]
     assert [int(tick) for tick in ax.get_xticks()] == [256, 384, 768]
     plt.close(fig)

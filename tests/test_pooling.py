@@ -47,7 +47,7 @@ def test_padding_changes_nothing(kind):
     together = pooling(dict(batch))["sentence_embedding"]
     for i, n in enumerate(batch["attention_mask"].sum(1).tolist()):
         alone = pooling({k: v[i : i + 1, :n] for k, v in batch.items()})["sentence_embedding"]
-        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)  # sums of another order
 
 
 @pytest.mark.parametrize("kind", [kind for kind in POOLINGS if kind != "constant"])

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from invlib import checks, paths, run, series, sources
+from invlib.settings import load_preset
 
 PARAMETERS = 'preset = "auto"\nrun = None\ndata = None\nencoder = None\nscorers = None\nrows = None\nseed = None'
 WRITE = "import os, pathlib\nfolder = pathlib.Path(os.environ['INVLIB_RUN'])\n"
@@ -95,6 +96,13 @@ def test_a_failure_stops_and_resume_goes_on(workbook, capsys):
     replace("00_first.ipynb", WRITE + "(folder / 'first.txt').write_text('new code')")
     assert run.main(["--resume", "--run", "mine"]) == 0
     assert (folder / "first.txt").read_text() == "new code"
+
+    presets = yaml.safe_load((paths.NOTEBOOKS / "presets.yaml").read_text())
+    presets["cpu"]["batch_size"] = 16  # the values changed: what was made with the old ones is made again
+    (paths.NOTEBOOKS / "presets.yaml").write_text(yaml.safe_dump(presets))
+    (folder / "first.txt").unlink()
+    assert run.main(["--resume", "--run", "mine"]) == 0
+    assert (folder / "first.txt").exists()
 
 
 def test_a_part_of_the_series(workbook, capsys):
@@ -242,6 +250,13 @@ def test_data_check(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "reachable", lambda _: False)
     monkeypatch.setenv("INVLIB_DATA", str(tmp_path / "none"))
     assert "is not a folder" in checks.check_data(None, "cpu", True).found
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "reuters_headlines.csv").write_text("Headlines,Time\nWall Street falls,today\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("INVLIB_DATA", "~/home")
+    assert checks.check_data(None, "cpu", True).ok
+    with series.environment():
+        assert os.environ["INVLIB_DATA"] == str(tmp_path / "home")
     monkeypatch.delenv("INVLIB_DATA")
     assert not checks.check_data(None, "study", False).ok
     assert "SYNTHETIC" in checks.check_data(None, "cpu", True).found
@@ -299,6 +314,9 @@ def test_model_check(tmp_path, monkeypatch):
         assert "no model of the hub can have that name" in checks.check_model("encoder", name).found
     check = checks.check_model("bertscore", "nobody/has-this-model")
     assert not check.ok and "-p scorers minilm" in check.remedy
+    lacking = [check for check in checks.preflight(load_preset("deck"), tmp_path) if check.name == "language model"]
+    assert not lacking[0].ok and "-p language_model own" in lacking[0].remedy
+    assert "language model" not in [check.name for check in checks.preflight(load_preset("cpu"), tmp_path)]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "HF_HUB_OFFLINE is set" in checks.check_model("encoder", "nobody/has-this-model").found
 

@@ -84,6 +84,7 @@ def test_settings_are_frozen():
         (("cpu", {"scorers": "gpt"}), ["'gpt'", "minilm", "deck"]),
         (("cpu", {"n_embd": "wide"}), ["n_embd", "'wide'", "int"]),
         (("cpu", {"seed": 1.5}), ["seed", "1.5"]),
+        (("cpu", {"variant": "lr-1e-3"}), ["variant", "'lr-1e-3'", "letters"]),
     ],
 )
 def test_what_is_unknown_is_named_beside_what_is_known(arguments, said):

@@ -90,6 +90,18 @@ def test_metrics_are_replaced_kept_or_dropped(run):
     assert sorted(r["value"] for r in paths.read_json(file)) == [2, 4, 5]
 
 
+def test_figures_of_the_run_that_is_read_are_not_hidden_by_a_notebooks_own(run):
+    """One notebook opened by itself writes to runs/lab; the next one still finds what the run measured."""
+    folder, _ = run
+    (paths.RUNS / "last").symlink_to(folder)
+    measured = {"model": "rnn", "embedding_dim": 8, "variant": None, "search": "greedy", "model_hash": "a"}
+    paths.write_json(folder / "metrics.json", [measured])
+    file = update_metrics(None, [measured | {"search": "beam 5"}])
+    assert file.parent.name == "lab"
+    assert [row["search"] for row in paths.read_json(file)] == ["greedy", "beam 5"]
+    assert len(paths.read_json(folder / "metrics.json")) == 1
+
+
 def test_place_follows_the_main_table():
     names = ["att_pool_768", "att_pool_96", "rnn_768", "cls_decoder_384"]
     assert sorted(names, key=place) == ["rnn_768", "cls_decoder_384", "att_pool_96", "att_pool_768"]

@@ -266,11 +266,38 @@ def test_what_a_model_depends_on_is_in_its_settings(tiny_settings, tmp_path):
     measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch"}
     others = {"table_minutes", "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps"}
     assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - others
-    assert not finished(tmp_path, tiny_settings, "abc")
+    assert not finished(tmp_path, tiny_settings, "abc", "e1")
+    paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc", "encoder_hash": "e1"})
+    assert finished(tmp_path, tiny_settings, "abc", "e1")
+    assert not finished(tmp_path, replace(tiny_settings, dropout=0.5), "abc", "e1")
+    assert not finished(tmp_path, tiny_settings, "abd", "e1")
+    assert not finished(tmp_path, tiny_settings, "abc", "e2")  # the folder of that name holds other weights now
     paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc"})
-    assert finished(tmp_path, tiny_settings, "abc")
-    assert not finished(tmp_path, replace(tiny_settings, dropout=0.5), "abc")
-    assert not finished(tmp_path, tiny_settings, "abd")
+    assert finished(tmp_path, tiny_settings, "abc", "e1")  # a record from before that was written down
+
+
+def test_an_older_record_never_stands_beside_new_weights(run, tiny_settings, tiny_material, monkeypatch):
+    """A training that is killed where it writes leaves no model that is taken for the old one."""
+    train(tiny_settings, run, tiny_material)
+    folder = run / "models" / "att_pool_32"
+    real = paths.write_csv
+
+    def full(file, table):
+        if file.parent.name == "curves":  # where the weights have just been written
+            raise OSError("disk full")
+        return real(file, table)
+
+    monkeypatch.setattr(paths, "write_csv", full)
+    with pytest.raises(OSError, match="disk full"):
+        train(replace(tiny_settings, weight_decay=0.5), run, tiny_material)
+    assert not finished(folder, tiny_settings, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
+
+
+def test_rows_that_cant_be_built_are_named_before_anything_is_read(run, monkeypatch, capsys):
+    monkeypatch.setattr(training, "load_material", lambda *_: pytest.fail("the headlines were read"))
+    with pytest.raises(SystemExit):
+        training.main(["--preset", "smoke", "--row", "rnn_64", "--row", "cls_decoder_64", "--data", "synthetic"])
+    assert "64" in capsys.readouterr().err
 
 
 def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_settings, monkeypatch, capsys, tiny_folder):
@@ -364,4 +391,5 @@ def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, 
     paths.write_json(file, done)
     train(tiny_settings, run, tiny_material)
     assert len(trainings) == 1
-    assert not finished(file.parent, replace(tiny_settings, code_noise=0.1), "0123456789ab")
+    other = replace(tiny_settings, code_noise=0.1)
+    assert not finished(file.parent, other, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
