@@ -37,12 +37,14 @@ class Check:
         return "\n".join(lines + ([f"  {'':<22}         -> {self.remedy}"] if self.remedy else []))
 
 
-def preflight(settings, folder: str | Path, min_disk_gb: float = 4.0) -> list[Check]:
+def preflight(settings, folder: str | Path, min_disk_gb: float = 4.0, language_model: bool = True) -> list[Check]:
     """Look for everything that a run with these settings needs, within seconds and without a download.
 
-    settings: an `invlib.settings.Settings`; folder: where the run writes; min_disk_gb: free space that it may need.
+    settings: an `invlib.settings.Settings`; folder: where the run writes; min_disk_gb: free space that it may need;
+    language_model: whether one is asked for at all.
     Returns one `Check` a need, in a fixed order. Nothing is raised for what is missing.
     """
+    lm = settings.language_model
     jobs = [
         lambda: check_data(settings.data, settings.preset, settings.allow_synthetic),
         lambda: check_model("encoder", settings.encoder),
@@ -50,7 +52,7 @@ def preflight(settings, folder: str | Path, min_disk_gb: float = 4.0) -> list[Ch
             lambda role=role, name=name: check_model(role, name)
             for role, name in scorer_names(settings.scorers).items()
         ],
-        *([lambda: check_model("language model", lm)] if (lm := settings.language_model) != "own" else []),
+        *([lambda: check_model("language model", lm)] if language_model and lm != "own" else []),
         lambda: check_disk(folder, min_disk_gb),
         lambda: check_device(settings.preset),
     ]

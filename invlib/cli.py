@@ -121,7 +121,7 @@ def check_beside(output: Path) -> None:
     """ValueError where the JSON that is to describe the vectors would take the place of somebody's own file."""
     beside = output.with_suffix(".json")
     try:
-        ours = not beside.exists() or "model_hash" in paths.read_json(beside)
+        ours = not beside.exists() or "texts_hash" in paths.read_json(beside)
     except (ValueError, TypeError):
         ours = False
     if not ours:

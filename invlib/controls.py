@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from invlib import paths
+from invlib.material import Material
 from invlib.model import InvertibleSentenceModel
 from invlib.settings import Settings, select_row
 
-NO_VECTOR = "models/no_vector_*/training.json"  # in a run's folder: those trained to the end
 TWIN_SLOT = 24  # numbers of a twin's slot: a constant carries nothing, so any width would do
 
 
@@ -34,41 +34,44 @@ def model_hash(folder: str | Path) -> str:
     return hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
-def trained_on(folder: Path, settings: Settings, data_hash: str) -> bool:
-    """Whether a model was trained to its end there on these headlines, split and read as `settings` say.
+def trained_on(folder: Path, settings: Settings, material: Material) -> bool:
+    """Whether a model was trained to its end there on this material: these headlines, split, cut and read alike.
 
     What was trained on another split may have been trained on the headlines that it is to judge.
     """
     if not (folder / "training.json").exists():
         return False
     record = paths.read_json(folder / "training.json")
-    same = all(record["settings"][key] == getattr(settings, key) for key in ("seed", "encoder", "n_headlines"))
-    return same and record["data_hash"] == data_hash
+    same = all(record["settings"][key] == getattr(settings, key) for key in ("seed", "max_length"))
+    read_alike = record.get("encoder_hash", material.encoder.hash) == material.encoder.hash  # older records have none
+    return same and read_alike and record["data_hash"] == material.corpus.data_hash
 
 
-def has_reference(run: str | Path, settings: Settings, data_hash: str) -> bool:
-    """Whether the run has a no-vector model of these headlines and this split, so that `reference_folder` finds one."""
-    return any(trained_on(file.parent, settings, data_hash) for file in paths.run_folder(run).glob(NO_VECTOR))
+def references(run: str | Path, settings: Settings, material: Material) -> list[Path]:
+    """The folders of a run's no-vector models that were trained on this material, in the order of their names."""
+    found = sorted(file.parent for file in paths.run_folder(run).glob("models/no_vector_*/training.json"))
+    return [folder for folder in found if trained_on(folder, settings, material)]
 
 
-def reference_folder(run: str | Path, settings: Settings | None = None, data_hash: str | None = None) -> Path:
+def reference_folder(run: str | Path, settings: Settings, material: Material) -> Path:
     """Where a run has its reference language model: the no-vector model of the lowest validation loss.
 
-    settings and data_hash: where given, of those that were trained on these headlines, split so. FileNotFoundError
-    where the run has none.
+    FileNotFoundError where the run has none that was trained on this material.
     """
-    run = paths.run_folder(run)
-    found = sorted(run.glob(NO_VECTOR))
-    if settings is not None:
-        found = [file for file in found if trained_on(file.parent, settings, data_hash)]
+    found = references(run, settings, material)
     if not found:
-        raise FileNotFoundError(f"no no_vector model in {run}/models; train one: make train ROW=no_vector_384 RUN=...")
-    return min(found, key=lambda f: paths.read_json(f)["validation_loss"]).parent
+        raise FileNotFoundError(
+            f"no no_vector model of these headlines, seed {settings.seed} and max_length {settings.max_length} in "
+            f"{paths.run_folder(run)}/models; train one: make train ROW=no_vector_384 RUN=..."
+        )
+    return min(found, key=lambda folder: paths.read_json(folder / "training.json")["validation_loss"])
 
 
-def reference_model(run: str | Path) -> tuple[InvertibleSentenceModel, str]:
+def reference_model(
+    run: str | Path, settings: Settings, material: Material
+) -> tuple[InvertibleSentenceModel, str]:
     """The reference language model of a run and its hash; FileNotFoundError where the run has none."""
-    folder = reference_folder(run)
+    folder = reference_folder(run, settings, material)
     return InvertibleSentenceModel.from_pretrained(folder), model_hash(folder)
 
 

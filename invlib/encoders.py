@@ -146,7 +146,10 @@ def hub_folder(name: str, kind: str = "encoder", offline: str = "encoder='minilm
     choices = f"use {offline}, a local folder, or a hub name (owner/model)"
     try:
         for patterns in (TENSORS, PICKLE):
-            folder = snapshot_download(name, local_files_only=True, allow_patterns=patterns)
+            try:
+                folder = snapshot_download(name, local_files_only=True, allow_patterns=patterns)
+            except errors.LocalEntryNotFoundError:
+                continue
             if any(list(Path(folder).glob(pattern)) for pattern in patterns[2:]):
                 return folder  # else a part of it: somebody wanted its tokenizer alone
         raise FileNotFoundError(f"the local cache holds no weights of {name!r}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from invlib import metrics, paths
 from invlib.batches import StatesDataset
-from invlib.controls import has_reference, model_hash, reference_folder, swapped_vectors, trained_on, twin_name
+from invlib.controls import model_hash, reference_folder, references, swapped_vectors, trained_on, twin_name
 from invlib.encoders import TokenStates
 from invlib.material import Material, load_material
 from invlib.metrics import TOP_K, bootstrap, ratio
@@ -37,13 +37,13 @@ def forced_without_vector(folder: Path, weights: str, states: Path, n: int) -> d
 
 
 def reference_nats(
-    run: str | Path, dataset: StatesDataset, settings: Settings | None = None, data_hash: str | None = None
+    run: str | Path, dataset: StatesDataset, settings: Settings, material: Material
 ) -> tuple[np.ndarray, str]:
     """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash.
 
-    settings and data_hash: as `reference_folder` has them.
+    dataset: one of the material's. FileNotFoundError where the run has none that was trained on this material.
     """
-    folder = reference_folder(run, settings, data_hash)
+    folder = reference_folder(run, settings, material)
     weights = model_hash(folder)
     return forced_without_vector(folder, weights, dataset.states.folder, len(dataset))["nats"], weights
 
@@ -151,8 +151,8 @@ def evaluate(
     n = min(settings.n_generate or len(dataset), len(dataset))
     found = metrics.teacher_forced(model, dataset)
     vectors = found["sentence_embedding"]
-    these = settings, material.corpus.data_hash
-    known = run and has_reference(run, *these)
+    these = settings, material
+    known = run and references(run, *these)
     reference, reference_hash = reference_nats(run, dataset, *these) if known else (None, None)
     out = spoken(model, vectors[:n], dataset, settings, num_beams)
     meaning, meaning_ci = semantics(vectors, dataset.sentence, settings.n_bootstrap)
@@ -190,7 +190,7 @@ def evaluate(
 def control_figures(model, dataset, vectors, n, these, reference, run, num_beams=1) -> dict:
     """Both controls with the same measures: another sentence's vector, and the trained no-vector twin (or None).
 
-    these: the settings and the headlines' hash, which a twin has to share.
+    these: the settings and the material, on which a twin has to be trained too.
     """
     settings, _ = these
 

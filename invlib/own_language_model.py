@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import EarlyStoppingCallback, GPTNeoXConfig, GPTNeoXForCausalLM, PrinterCallback, Trainer, set_seed
+from transformers import EarlyStoppingCallback, GPTNeoXConfig, GPTNeoXForCausalLM, PrinterCallback, set_seed
 
 from invlib import paths
 from invlib.callbacks import Clock
@@ -21,7 +21,7 @@ from invlib.encoders import FrozenEncoder, quiet_loading
 from invlib.language_model import FrozenLM, load_causal_lm, scores_alone
 from invlib.losses import draw_candidates
 from invlib.settings import Settings, device
-from invlib.training import cosine, keep_freed_memory, training_arguments, usable_checkpoint
+from invlib.training import TimedTrainer, keep_freed_memory, training_arguments, usable_checkpoint
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ def own_language_models(settings: Settings) -> list[LanguageModelSettings]:
 
 
 def language_models_of(
-    settings: Settings, run: str | Path | None = None, data_hash: str | None = None
+    settings: Settings, run: str | Path | None, data_hash: str
 ) -> dict[str, FrozenLM]:
     """The frozen language models of a run by name, the main one first.
 
     The run's own (03 trains them), or the one that `language_model` names: a hub name or a folder. FileNotFoundError
-    where there is none, ValueError where one was trained on another split, or (with data_hash) on other headlines.
+    where there is none, ValueError where one of its own was trained on other headlines or another split of them.
     """
     if settings.language_model != "own":
         return {Path(settings.language_model).name: load_causal_lm(settings.language_model)}
@@ -86,10 +86,10 @@ def language_models_of(
         )
     for name in names:
         record = paths.read_json(folder / name / "training.json")
-        if record["settings"]["seed"] != settings.seed or data_hash not in (None, record["data_hash"]):
+        if record["settings"]["seed"] != settings.seed or record["data_hash"] != data_hash:
             raise ValueError(
                 f"{folder / name} was trained on other headlines (seed {record['settings']['seed']}, data hash "
-                f"{record['data_hash']}; here seed {settings.seed}, {data_hash or 'not asked'}): what is held out here "
+                f"{record['data_hash']}; here seed {settings.seed}, {data_hash}): what is held out here "
                 "may have been trained on; run notebooks/03_training.ipynb with these settings into a run of its own"
             )
     return {name: load_causal_lm(str(folder / name)) for name in names}
@@ -123,23 +123,12 @@ class Blocks(torch.utils.data.Dataset):
         return {"input_ids": self.blocks[k], "labels": self.blocks[k]}
 
 
-class LanguageModelTrainer(Trainer):
+class LanguageModelTrainer(TimedTrainer):
     """The Trainer with a rate that falls in time, and single headlines for its evaluation."""
 
-    def __init__(
-        self, *args, clock: Clock, headlines: list[list[int]], bos_token_id: int, candidates: int = 0, **kwargs
-    ):
-        super().__init__(*args, **kwargs)
-        self.clock, self.headlines, self.bos_token_id, self.candidates = clock, headlines, bos_token_id, candidates
-
-    def create_scheduler(self, num_training_steps, optimizer=None):
-        if self.lr_scheduler is None:
-            self.lr_scheduler = cosine(optimizer or self.optimizer, self.progress)
-        return super().create_scheduler(num_training_steps, optimizer)
-
-    def progress(self) -> float:
-        """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
-        return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
+    def __init__(self, *args, headlines: list[list[int]], bos_token_id: int, candidates: int = 0, **kwargs):
+        super().__init__(*args, falling=True, **kwargs)
+        self.headlines, self.bos_token_id, self.candidates = headlines, bos_token_id, candidates
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         """Mean cross-entropy of the next tokens, nats; over a sample of the word pieces, as the other models'."""

@@ -200,12 +200,14 @@ def looks(labels: Sequence[str]) -> list[dict]:
         known += [] if label in known else [label]
     others = iter(OTHERS * len(members))
     colours = {family: FAMILIES.get(family) or next(others) for family in members}
-    return [
-        {"color": colours[family], "marker": MARKERS[known.index(label) % len(MARKERS)]}
-        for label in labels
+    found = {
+        label: {"color": colours[family], "marker": MARKERS[k % len(MARKERS)]}
         for family, known in members.items()
-        if label in known
-    ]
+        for k, label in enumerate(known)
+    }
+    for k, label in enumerate(members.get("packed_ids", [])):  # the control: squares of grey
+        found[label] = {"color": f"{max(0.75 - 0.2 * k, 0):.2f}", "marker": "s"}
+    return [found[label] for label in labels]
 
 
 def two_virtues(ax: Axes, points: pd.DataFrame, names: float | None = None, **style) -> Axes:
@@ -223,12 +225,12 @@ def two_virtues(ax: Axes, points: pd.DataFrame, names: float | None = None, **st
             ax, at[:1], at[1:], [x_interval], [y_interval], **{**look, "label": point["label"], **style}
         )
         if names is not None:
-            side, ha = (-9, "right") if at[0] > names else (9, "left")
+            side, ha = ((-9, -7), "right") if at[0] > names else ((9, 0), "left")
             beside = points[(points["rank_correlation"] > names) == (at[0] > names)]["exact_match"] - at[1]
             under = ((beside > 0) & (beside < 0.02)).any()  # another name stands just above
             over = ((beside < 0) & (beside > -0.02)).any()
             va = "top" if under else "bottom" if over else "center"
-            ax.annotate(point["label"], at, (side, 0), textcoords="offset points", va=va, ha=ha, fontsize=12)
+            ax.annotate(point["label"], at, side, textcoords="offset points", va=va, ha=ha, fontsize=12)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     return named(ax, "rank correlation with the encoder", NAMES["exact_match"])
 

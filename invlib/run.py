@@ -15,7 +15,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from invlib import paths
-from invlib.series import NotebookFailed, check_parameters, environment, execute, is_complete, notebooks_of, pick, stamp
+from invlib.series import (
+    NotebookFailed,
+    check_parameters,
+    environment,
+    execute,
+    is_complete,
+    notebooks_of,
+    parameters_of,
+    pick,
+    stamp,
+)
 
 # What `-p` takes; preset and run have options of their own
 OVERRIDES = ("data", "encoder", "scorers", "rows", "seed", "language_model")
@@ -55,7 +65,7 @@ def run_series(
 ) -> None:
     """Execute notebooks in order into `folder`; one line each through `say`, and in log.txt.
 
-    resume: leave out those whose executed copy is complete under the same cells and parameters.
+    resume: leave out those whose executed copy is complete under the same cells, preset and parameters.
     Raises NotebookFailed at the first failure; what was done until then stays.
     """
     width = max(len(path.stem) for path in notebooks)
@@ -227,7 +237,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"invlib.run: {error}", file=sys.stderr)
             return 2
         plan = read_presets().get("runner", {}).get(settings.preset, {})
-        found = checks.preflight(settings, folder, plan.get("disk_gb", 4))
+        reading = any("language_model" in parameters_of(path) for path in chosen)
+        found = checks.preflight(settings, folder, plan.get("disk_gb", 4), reading)
         print(f"run {folder}, preset {settings.preset}", *found, sep="\n")
         if missing := [check.name for check in found if not check.ok]:
             print(f"invlib.run: missing: {', '.join(missing)}; nothing was started", file=sys.stderr)

@@ -45,15 +45,20 @@ def check_parameters(notebooks: Iterable[Path], names: Iterable[str]) -> None:
 
     Those of SOME have to stand in one of the notebooks at least.
     """
-    import papermill
-
-    every = {path: set(papermill.inspect_notebook(str(path))) for path in notebooks}
+    every = {path: parameters_of(path) for path in notebooks}
     if lost := sorted(set(names) & set(SOME) - set().union(*every.values())):
         raise ValueError(f"no notebook of these has the parameter {', '.join(lost)}")
     for path, known in every.items():
         if unknown := sorted(set(names) - known - set(SOME)):
             has = ", ".join(sorted(known)) or "none"
             raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}; its parameters cell has {has}")
+
+
+def parameters_of(notebook: Path) -> set[str]:
+    """The names in a notebook's parameters cell."""
+    import papermill
+
+    return set(papermill.inspect_notebook(str(notebook)))
 
 
 def stamp(path: Path, parameters: dict) -> dict:
@@ -79,7 +84,8 @@ def is_complete(executed: Path, wanted: dict | None = None) -> bool:
     ran = all(c["execution_count"] is not None for c in code if "".join(c["source"]).strip())
     failed = any(o["output_type"] == "error" for c in code for o in c["outputs"])
     made = notebook["metadata"].get("invlib")  # written after the last cell
-    return ran and not failed and made is not None and wanted in (None, made)
+    same = wanted is None or made is None or made == {key: wanted.get(key) for key in made}  # older ones say less
+    return ran and not failed and made is not None and same
 
 
 def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = False) -> Path:

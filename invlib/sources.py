@@ -132,9 +132,11 @@ def read_hub(name: str, seconds: float = 10.0) -> list[RawHeadline]:
                 f"data={name!r} has the columns {', '.join(split.column_names)}, and none of {', '.join(HUB_COLUMNS)}; "
                 "save the column that you want as a text file, one headline a line, and give that"
             )
-        texts = [text or "" for text in split[column]]
-        if strange := next((text for text in texts if not isinstance(text, str)), None):
-            raise ValueError(f"data={name!r}: its column {column} holds {strange!r}, no text; save the texts as a file")
+        texts = ["" if text is None else text for text in split[column]]
+        if strange := [text for text in texts if not isinstance(text, str)]:
+            raise ValueError(
+                f"data={name!r}: its column {column} holds {strange[0]!r}, no text; save the texts as a file"
+            )
         rows += [RawHeadline(text, name) for text in texts]
     return rows
 

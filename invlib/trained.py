@@ -125,8 +125,9 @@ def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
     """Write rows into the run's metrics.json in the place of those of the same model, D, variant and search.
 
     Other rows stay, but for those of a model that was trained anew since. What was measured of models that are not
-    here stays too: published results that were copied into a run can be gone on with, a row at a time. Where the run
-    has none yet, it begins with those of the run that is read from (`paths.find_run`), and does not hide them.
+    here stays too: published results that were copied into a run can be gone on with, a row at a time. Where a run
+    has neither figures nor models (runs/lab, of a notebook opened by itself), it begins with those of the run whose
+    models are read (`paths.find_run`), and does not hide them.
     """
     file = paths.run_folder(run) / "metrics.json"
 
@@ -134,12 +135,14 @@ def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
         return tuple(row.get(key) for key in IDENTITY)
 
     new = {identity(row) for row in rows}
-    hashes = {path.parent.name: model_hash(path.parent) for path in file.parent.glob("models/*/model.safetensors")}
-    hashes |= {model_name(row): row.get("model_hash") for row in rows}
     try:
-        old = paths.read_json(file if file.exists() else paths.find_run(run) / "metrics.json")
+        source = paths.find_run(run, needs="models")
     except FileNotFoundError:
-        old = []
+        source = file.parent
+    hashes = {path.parent.name: model_hash(path.parent) for path in source.glob("models/*/model.safetensors")}
+    hashes |= {model_name(row): row.get("model_hash") for row in rows}
+    begin = file if file.exists() else source / "metrics.json"
+    old = paths.read_json(begin) if begin.exists() else []
     unchanged = [row for row in old if hashes.get(model_name(row), row.get("model_hash")) == row.get("model_hash")]
     kept = [row for row in unchanged if identity(row) not in new]
     return paths.write_json(file, kept + rows)

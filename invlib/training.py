@@ -61,12 +61,29 @@ def cosine(optimizer: torch.optim.Optimizer, progress: Callable[[], float]) -> L
     return LambdaLR(optimizer, rate)
 
 
-class InvertibleTrainer(Trainer):
+class TimedTrainer(Trainer):
+    """The Trainer under a clock; falling: a rate on a cosine over its time, in place of the arguments' schedule."""
+
+    def __init__(self, *args, clock: Clock, falling: bool, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clock, self.falling = clock, falling
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        if self.falling and self.lr_scheduler is None:
+            self.lr_scheduler = cosine(optimizer or self.optimizer, self.progress)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def progress(self) -> float:
+        """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
+        return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
+
+
+class InvertibleTrainer(TimedTrainer):
     """The Trainer with this study's losses, and teacher-forced figures for its evaluation."""
 
     def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, clock: Clock, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.settings, self.encoder, self.clock = settings, encoder, clock
+        super().__init__(*args, clock=clock, falling=settings.schedule == "cosine", **kwargs)
+        self.settings, self.encoder = settings, encoder
         words = encoder.word_embeddings
         self.neighbours = nearest_pieces(words, settings.neighbours) if settings.neighbours else None
         self.halfway = Halfway(continuing(encoder.tokenizer), encoder.eos_token_id, settings.max_length)
@@ -77,16 +94,6 @@ class InvertibleTrainer(Trainer):
         dataset = train_dataset or self.train_dataset
         return LengthGroupedSampler(self.args.train_batch_size, dataset, lengths=dataset.lengths.tolist())
 
-    def create_scheduler(self, num_training_steps, optimizer=None):
-        """ReduceLROnPlateau as the arguments name it, or a cosine over the row's time: minutes where they are set."""
-        if self.settings.schedule == "cosine" and self.lr_scheduler is None:
-            self.lr_scheduler = cosine(optimizer or self.optimizer, self.progress)
-        return super().create_scheduler(num_training_steps, optimizer)
-
-    def progress(self) -> float:
-        """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
-        return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
-
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
         if s.code_noise or s.between or s.halfway:
@@ -95,6 +102,8 @@ class InvertibleTrainer(Trainer):
             output = model(**inputs)
         loss = reconstruction_loss(model, output, s.candidates, self.neighbours)
         if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
+            if self.args.device.type == "cuda":
+                torch.cuda.synchronize()  # what is queued before is not this loss's time
             started = time.perf_counter()
             similarity = sent_sim_loss(model, self.encoder, inputs, s.sent_sim_size)
             self.sent_sim.append(similarity.item())
@@ -122,10 +131,12 @@ class InvertibleTrainer(Trainer):
         """Cross-entropy over all word pieces (nats a token) and next-token accuracy on the validation headlines."""
         with torch.autocast(self.args.device.type, torch.bfloat16, self.args.bf16):
             found = metrics.teacher_forced(self.model, eval_dataset or self.eval_dataset, top_k=(1,))
+        with self.clock.paused():
+            bertscore_f1 = self.bertscore(found["sentence_embedding"])
         result = {
             f"{metric_key_prefix}_loss": metrics.ratio(found["nats"], found["tokens"]),
             f"{metric_key_prefix}_accuracy": metrics.ratio(found["hits_1"], found["tokens"]),
-            f"{metric_key_prefix}_bertscore_f1": self.bertscore(found["sentence_embedding"]),
+            f"{metric_key_prefix}_bertscore_f1": bertscore_f1,
             "sent_sim_loss": float(np.mean(self.sent_sim)) if self.sent_sim else None,
             "sent_sim_seconds": self.sent_sim_seconds,
         }

@@ -50,15 +50,26 @@ def test_rows_that_share_a_decoder_share_a_twin():
     assert twin_names(wide, ["att_pool_768", "att_pool_2560"]) == ["no_vector_768", "no_vector_2560"]
 
 
-def test_the_reference_is_the_no_vector_model_of_the_lowest_loss(run, tiny_model):
+def test_the_reference_is_the_no_vector_model_of_the_lowest_loss(run, tiny_model, tiny_settings, tiny_material):
+    these = tiny_settings, tiny_material
     with pytest.raises(FileNotFoundError, match="no_vector"):
-        reference_model(run)
+        reference_model(run, *these)
+    record = {"settings": {"seed": 0, "max_length": 16}, "data_hash": tiny_material.corpus.data_hash}
     for row, dim, loss in (("no_vector", 32, 3.0), ("no_vector", 48, 2.0), ("att_pool", 32, 1.0)):
         folder = run / "models" / f"{row}_{dim}"
         tiny_model(row, embedding_dim=dim).save_pretrained(folder)
-        paths.write_json(folder / "training.json", {"validation_loss": loss})
+        paths.write_json(folder / "training.json", record | {"validation_loss": loss})
     tiny_model("no_vector", embedding_dim=64).save_pretrained(run / "models" / "no_vector_64")  # never finished
-    model, name = reference_model(run)
+    model, name = reference_model(run, *these)
     assert model.config.embedding_dim == 48
     assert name == model_hash(run / "models" / "no_vector_48") and len(name) == 12
     assert name != model_hash(run / "models" / "no_vector_32")
+    file = run / "models" / "no_vector_48" / "training.json"
+    for other in (  # what was trained on another split, say, may have seen what it is to judge
+        {"settings": {"seed": 1, "max_length": 16}}, {"settings": {"seed": 0, "max_length": 12}},
+        {"data_hash": "another"}, {"encoder_hash": "another"},
+    ):  # fmt: skip
+        paths.write_json(file, record | {"validation_loss": 2.0} | other)
+        assert reference_model(run, *these)[0].config.embedding_dim == 32, other
+    paths.write_json(file, record | {"validation_loss": 2.0, "encoder_hash": tiny_material.encoder.hash})
+    assert reference_model(run, *these)[0].config.embedding_dim == 48

@@ -177,7 +177,7 @@ def test_hub_name(monkeypatch):
     with pytest.raises(ValueError, match="columns id, label"):
         load_headlines("some/name")
     loaded["train"] = loaded["train"].rename_column("id", "text")
-    with pytest.raises(ValueError, match="column text holds 1, no text"):
+    with pytest.raises(ValueError, match="column text holds 0, no text"):
         load_headlines("some/name")
 
 

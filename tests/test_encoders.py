@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertModel
 
-from invlib import encoders
+from invlib import encoders, paths
 from invlib.encoders import FrozenEncoder, cache_key, load_encoder, mean_pooling, token_states
 from invlib.network import hub_answers
 
@@ -121,9 +121,9 @@ def test_what_the_hub_refuses_is_said_in_the_projects_words(monkeypatch, kind, s
         load_encoder("owner/minlm")
 
 
-def hub_cache(folder, files: list[str], listed: list[str]):
-    """A cache of the hub as huggingface_hub lays it out: `files` of owner/small are here, of `listed` it knows."""
-    import huggingface_hub
+def hub_cache(folder, files: list[str]) -> None:
+    """A cache of the hub as huggingface_hub lays it out: `files` of owner/small are here, and it knows of others."""
+    from huggingface_hub._tree_cache import TREE_CACHE_FORMAT_VERSION
 
     home = folder / "models--owner--small"
     commit = "0" * 40
@@ -132,7 +132,12 @@ def hub_cache(folder, files: list[str], listed: list[str]):
     for name in files:
         (home / "snapshots" / commit).mkdir(parents=True, exist_ok=True)
         (home / "snapshots" / commit / name).write_text("{}")
-    return huggingface_hub, commit, listed
+    listed = {name: {"size": 2, "blob_id": "0"} for name in (*files, "README.md", "tf_model.h5", "model.onnx")}
+    if "model.safetensors" not in files:
+        listed["model.safetensors"] = {"size": 2, "blob_id": "0"}
+    paths.write_json(
+        home / "trees" / f"{commit}.json", {"format_version": TREE_CACHE_FORMAT_VERSION, "files": listed}
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,21 +150,19 @@ def hub_cache(folder, files: list[str], listed: list[str]):
 )
 def test_of_a_model_in_the_cache_weights_are_asked_and_no_more(tmp_path, monkeypatch, files, found):
     """What this workbook downloads is a part of the repository: that part has to do without a network."""
-    hub, *_ = hub_cache(tmp_path, files, [])
-    real, asked = hub.snapshot_download, []
+    import huggingface_hub as hub
 
-    def from_here(name, local_files_only=False, allow_patterns=None, **more):
-        asked.append(allow_patterns)
-        return real(name, cache_dir=tmp_path, local_files_only=True, allow_patterns=allow_patterns, **more)
-
-    monkeypatch.setattr(hub, "snapshot_download", from_here)
+    hub_cache(tmp_path, files)
+    real = hub.snapshot_download
+    with pytest.raises(FileNotFoundError):  # as a whole it is not there
+        real("owner/small", cache_dir=tmp_path, local_files_only=True)
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **how: real(name, cache_dir=tmp_path, **how))
     monkeypatch.setattr(encoders, "hub_answers", lambda: False)
     if found:
         assert encoders.hub_folder("owner/small").endswith("0" * 40)
     else:
         with pytest.raises(FileNotFoundError, match="not in the local cache"):
             encoders.hub_folder("owner/small")
-    assert None not in asked  # else the whole repository is asked for, its other formats too
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "my model", "owner/model!"])

@@ -95,6 +95,14 @@ def test_unchanged_settings_load_and_changed_ones_train(made, trainings, run):
     assert (run / "a" / "language_models" / "lm_32_second" / "training.json").exists()
 
 
+def test_an_older_record_never_stands_beside_new_weights(made, run, monkeypatch):
+    made()
+    monkeypatch.setattr(own_language_model, "curve_of", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        made(learning_rate=5e-3)
+    assert not (run / "a" / "language_models" / "lm_32" / "training.json").exists()
+
+
 def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, monkeypatch, trainings):
     made("whole")
     real = own_language_model.Clock
@@ -253,15 +261,16 @@ def test_a_run_finds_its_language_models_or_the_one_that_is_named(made, run, tin
     settings = Settings(lm_widths=(64,), lm_minutes=3.0, n_validation=7)
     (own,) = own_language_models(settings)
     assert (own.name, own.width, own.minutes, own.n_validation) == ("lm_64", 64, 3.0, 7)
-    assert [lm.hidden_size for lm in language_models_of(settings, run / "a").values()] == [64]
-    named = language_models_of(replace(settings, language_model=tiny_lm_folder), run / "a")
+    here = run / "a", "0123456789ab"
+    assert [lm.hidden_size for lm in language_models_of(settings, *here).values()] == [64]
+    named = language_models_of(replace(settings, language_model=tiny_lm_folder), *here)
     assert [lm.hidden_size for lm in named.values()] == [128]
     with pytest.raises(ValueError, match="other headlines .seed 0.*here seed 1"):
-        language_models_of(replace(settings, seed=1), run / "a")
+        language_models_of(replace(settings, seed=1), *here)
     with pytest.raises(ValueError, match="other headlines"):
-        language_models_of(settings, run / "a", data_hash="another")
+        language_models_of(settings, run / "a", "another")
     with pytest.raises(FileNotFoundError, match="no lm_96 in .*03_training"):
-        language_models_of(replace(settings, lm_widths=(64, 96)), run / "a")
+        language_models_of(replace(settings, lm_widths=(64, 96)), *here)
 
 
 def test_scores_are_the_models_own_and_padding_changes_nothing(sharp_lm, sentences):

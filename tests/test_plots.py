@@ -136,6 +136,8 @@ def test_a_family_has_a_colour_and_each_of_its_members_a_marker():
     colours, marks = zip(*((look["color"], look["marker"]) for look in plots.looks(labels)), strict=True)
     assert colours[0] == colours[2] == colours[3] and len(set(colours)) == 3
     assert marks[0] == marks[3] != marks[2]
+    greys = plots.looks(["packed_ids_384_2_bits", "packed_ids_768_1_bits"])
+    assert {look["marker"] for look in greys} == {"s"} and greys[0]["color"] != greys[1]["color"]
 
 
 def test_points_that_would_lie_upon_each_other_stand_side_by_side():

@@ -195,7 +195,7 @@ def test_a_parameter_that_reaches_no_notebook(workbook, capsys):
     assert "01_second.ipynb has no parameter seed; its parameters cell has preset" in capsys.readouterr().err
 
 
-def test_a_parameter_that_only_some_notebooks_have(workbook, capsys):
+def test_a_parameter_that_only_some_notebooks_have(workbook, capsys, monkeypatch):
     """`language_model` reaches those that have it; where none has it, it is an error."""
     argv = ["--preset", "cpu", "-p", "language_model", "some/model"]
     assert run.main(argv) == 2
@@ -207,6 +207,18 @@ def test_a_parameter_that_only_some_notebooks_have(workbook, capsys):
     assert "some/model" in (folder / "notebooks" / "01_second.ipynb").read_text()
     first = paths.read_json(folder / "notebooks" / "00_first.ipynb")
     assert "some/model" not in str(first["cells"])
+    monkeypatch.chdir(workbook)
+    (workbook / "pythia").mkdir()  # a folder is meant from here, and notebooks run elsewhere
+    assert run.given([("language_model", "pythia")])["language_model"] == str(workbook / "pythia")
+
+
+def test_a_language_model_is_looked_for_where_a_notebook_reads_one(workbook, monkeypatch):
+    asked = []
+    monkeypatch.setattr(checks, "preflight", lambda *given: asked.append(given[-1]) or [])
+    assert run.main(["--preset", "cpu", "--run", "a"]) == 0
+    replace("01_second.ipynb", "1", parameters=PARAMETERS + "\nlanguage_model = None")
+    assert run.main(["--preset", "cpu", "--run", "b"]) == 0
+    assert asked == [False, True]
 
 
 def test_what_is_missing_is_told_at_once(workbook, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """What a run left behind: found, measured as asked, and refused where its headlines are others."""
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -100,6 +101,11 @@ def test_figures_of_the_run_that_is_read_are_not_hidden_by_a_notebooks_own(run):
     assert file.parent.name == "lab"
     assert [row["search"] for row in paths.read_json(file)] == ["greedy", "beam 5"]
     assert len(paths.read_json(folder / "metrics.json")) == 1
+
+    shutil.copytree(folder / "models", file.parent / "models")  # models of its own: figures of its own
+    file.unlink()
+    update_metrics(None, [measured | {"search": "beam 5"}])
+    assert [row["search"] for row in paths.read_json(file)] == ["beam 5"]
 
 
 def test_place_follows_the_main_table():

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from invlib import paths, training
+from invlib import callbacks, paths, training
 from invlib.encoders import hash_weights
 from invlib.model import InvertibleSentenceModel
 from invlib.pooling import fit_components
@@ -293,11 +293,26 @@ def test_an_older_record_never_stands_beside_new_weights(run, tiny_settings, tin
     assert not finished(folder, tiny_settings, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
 
 
+def test_scoring_is_not_on_the_rows_time(run, tiny_settings, tiny_material, monkeypatch):
+    """A slower scorer leaves as many steps: what a model is measured by is no part of its training."""
+    now = [0.0]
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def slow(*_):
+        now[0] += 1000.0
+        return np.ones(4)
+
+    monkeypatch.setattr(training, "bertscore", slow)
+    train(replace(tiny_settings, bertscore_every_epoch=4, minutes=1.0, epochs=3), run, tiny_material)
+    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
+    assert done["epochs"] == 3 and done["seconds"] == 0 and now[0] >= 3000
+
+
 def test_rows_that_cant_be_built_are_named_before_anything_is_read(run, monkeypatch, capsys):
     monkeypatch.setattr(training, "load_material", lambda *_: pytest.fail("the headlines were read"))
     with pytest.raises(SystemExit):
-        training.main(["--preset", "smoke", "--row", "rnn_64", "--row", "cls_decoder_64", "--data", "synthetic"])
-    assert "64" in capsys.readouterr().err
+        training.main(["--preset", "smoke", "--row", "hybrid_96", "--row", "cls_decoder_64", "--data", "synthetic"])
+    assert "give D = 384" in capsys.readouterr().err
 
 
 def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_settings, monkeypatch, capsys, tiny_folder):
