@@ -151,9 +151,8 @@ def evaluate(
     n = min(settings.n_generate or len(dataset), len(dataset))
     found = metrics.teacher_forced(model, dataset)
     vectors = found["sentence_embedding"]
-    these = settings, material
-    known = run and references(run, *these)
-    reference, reference_hash = reference_nats(run, dataset, *these) if known else (None, None)
+    known = run and references(run, settings, material)
+    reference, reference_hash = reference_nats(run, dataset, settings, material) if known else (None, None)
     out = spoken(model, vectors[:n], dataset, settings, num_beams)
     meaning, meaning_ci = semantics(vectors, dataset.sentence, settings.n_bootstrap)
     ci95 = {**intervals(found, out, reference, settings.n_bootstrap), **meaning_ci}
@@ -183,16 +182,12 @@ def evaluate(
         "reference_model": reference_hash,
         "utilisation": None if reference is None else forced["recovered_bits"] / settings.embedding_dim,
         "encode_ms": encode_ms if texts else None, "decode_ms": out["decode_ms"], **meaning, "ci95": ci95,
-        "controls": control_figures(model, dataset, vectors, n, these, reference, run, num_beams),
+        "controls": control_figures(model, dataset, vectors, n, settings, material, reference, run, num_beams),
     }  # fmt: skip
 
 
-def control_figures(model, dataset, vectors, n, these, reference, run, num_beams=1) -> dict:
-    """Both controls with the same measures: another sentence's vector, and the trained no-vector twin (or None).
-
-    these: the settings and the material, on which a twin has to be trained too.
-    """
-    settings, _ = these
+def control_figures(model, dataset, vectors, n, settings, material, reference, run, num_beams=1) -> dict:
+    """Both controls with the same measures: another sentence's vector, and the twin of this material (or None)."""
 
     def measured(found: dict, out: dict) -> dict:
         ci95 = intervals(found, out, reference, settings.n_bootstrap)
@@ -203,7 +198,7 @@ def control_figures(model, dataset, vectors, n, these, reference, run, num_beams
     shuffled = measured(found, spoken(model, swapped[:n], dataset, settings, num_beams))
     controls = {"shuffled_vector": shuffled, "no_vector": None}
     folder = run / "models" / twin_name(settings) if run else None
-    if folder and trained_on(folder, *these):
+    if folder and trained_on(folder, settings, material):
         training = paths.read_json(folder / "training.json")
         twin = folder, model_hash(folder), dataset.states.folder, len(dataset)
         controls["no_vector"] = {

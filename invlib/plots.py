@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,8 +31,10 @@ NAMES = {  # columns of a curve or a table -> what the axis says
     "learning_rate": "learning rate",
 }
 
-FAMILIES = {"rnn": "C0", "encoder_only": "C1", "cls_decoder": "C2", "att_pool": "C3", "hybrid": "C4"}
-OTHERS = ["C5", "C6"]  # colours of what is of no family; C7 is the controls' grey
+FAMILIES = {
+    "rnn": "C0", "encoder_only": "C1", "cls_decoder": "C2", "att_pool": "C3", "hybrid": "C4", "packed_ids": "C7"
+}  # fmt: skip
+OTHERS = ["C5", "C6"]  # colours of what is of no family
 MARKERS = "o^Dvp<>*P"
 
 Interval = Sequence[float] | None  # [low, high]; None where it was not measured
@@ -193,20 +194,17 @@ def dealt_numbers(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Ax
 
 
 def looks(labels: Sequence[str]) -> list[dict]:
-    """A colour for each family of models (what a label has before the size), a marker for each member of it."""
-    members: dict[str, list[str]] = {}
-    for label in labels:
-        known = members.setdefault(re.split(r"_\d|,", label)[0], [])
-        known += [] if label in known else [label]
-    others = iter(OTHERS * len(members))
-    colours = {family: FAMILIES.get(family) or next(others) for family in members}
-    found = {
-        label: {"color": colours[family], "marker": MARKERS[k % len(MARKERS)]}
-        for family, known in members.items()
-        for k, label in enumerate(known)
-    }
-    for k, label in enumerate(members.get("packed_ids", [])):  # the control: squares of grey
-        found[label] = {"color": f"{max(0.75 - 0.2 * k, 0):.2f}", "marker": "s"}
+    """A colour for each family of models (how a label begins), a marker for each member of it; packed_ids has greys."""
+    families: dict[str, list[str]] = {}
+    for label in dict.fromkeys(labels):
+        families.setdefault(next((f for f in FAMILIES if label.startswith(f)), label), []).append(label)
+    found, others = {}, iter(OTHERS * len(families))
+    for family, members in families.items():
+        colour = FAMILIES.get(family) or next(others)
+        for k, label in enumerate(members):
+            found[label] = {"color": colour, "marker": MARKERS[k % len(MARKERS)]}
+            if family == "packed_ids":
+                found[label] = {"color": f"{max(0.75 - 0.2 * k, 0):.2f}", "marker": "s"}
     return [found[label] for label in labels]
 
 
@@ -254,7 +252,7 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
     """
     floor = -0.3 * there_is
     inside = points[points["bits"] >= floor]
-    sizeless = inside["label"].str.replace(r"_\d+", "_0", n=1, regex=True)  # the size of a learned one is the axis
+    sizeless = inside["label"].str.replace(r"_\d+", "", n=1, regex=True)  # the size of a learned one is the axis
     shown = inside["label"].where(inside["group"] != "learned", sizeless)
     searched = list(dict.fromkeys(inside.loc[inside["group"] == "searched", "label"]))
     places = side_by_side(inside, 0.05 * there_is)
@@ -264,8 +262,7 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
         elif point["group"] == "control":
             look |= {"color": "0.55", "marker": "s", "zorder": 1.5}
         interval = [point.get("low"), point.get("high")]
-        known = {text.get_label() for text in ax.collections}
-        name = re.sub(r"_0(?=_|$)", "", name)
+        known = {drawn.get_label() for drawn in ax.collections}
         scatter_with_intervals(
             ax, [at], [point["bits"]], None, [None if pd.isna(interval[0]) else interval],
             **{"s": 80, "label": None if name in known else name, **look},

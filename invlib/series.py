@@ -84,8 +84,9 @@ def is_complete(executed: Path, wanted: dict | None = None) -> bool:
     ran = all(c["execution_count"] is not None for c in code if "".join(c["source"]).strip())
     failed = any(o["output_type"] == "error" for c in code for o in c["outputs"])
     made = notebook["metadata"].get("invlib")  # written after the last cell
-    same = wanted is None or made is None or made == {key: wanted.get(key) for key in made}  # older ones say less
-    return ran and not failed and made is not None and same
+    if made is None or failed or not ran:
+        return False
+    return wanted is None or made == {key: wanted.get(key) for key in made}  # older copies say less
 
 
 def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = False) -> Path:

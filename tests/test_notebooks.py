@@ -36,6 +36,12 @@ def test_the_legend_of_the_lengths_lies_on_no_line(longest):
     plt.close(names["fig"])
 
 
+def test_a_notebook_stays_below_a_megabyte():
+    """Pictures are published with few colours: a reader's browser and a review have to bear them."""
+    large = [path.name for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stat().st_size > 1_000_000]
+    assert not large
+
+
 def test_the_decks_parameters_are_counted_in_one_notebook():
     """02 has the table; 03, which counts the models that it trained, leads there."""
     names = sorted(path.name[:2] for path in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
