@@ -34,7 +34,7 @@ env:  ## make the environment (.venv), where none is active
 	@touch $@
 
 run: env  ## the whole series: PRESET=cpu RUN=name ARGS="--resume --only 03 -p data my.csv"
-	$(PY) -m invlib.run $(if $(PRESET),--preset "$(PRESET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
+	$(PY) -m invlib.series $(if $(PRESET),--preset "$(PRESET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
 train: env  ## one row by itself: ROW=att_pool_768 PRESET=study RUN=study
 	@if [ -z "$(ROW)" ]; then echo "name the row: make train ROW=att_pool_768 PRESET=study RUN=study" >&2; exit 2; fi
@@ -48,7 +48,7 @@ lab: env  ## JupyterLab on the notebooks, on the loopback address with its token
 
 publish: env  ## a run's notebooks, results and figures into the repository: RUN=last NAME=study
 	@if [ -z "$(RUN)" ]; then echo "name the run: make publish RUN=last (a name under runs/, or a folder)" >&2; exit 2; fi
-	$(PY) -m invlib.publish "$(RUN)" $(if $(NAME),--name "$(NAME)") $(ARGS)
+	$(PY) -m invlib.series.publish "$(RUN)" $(if $(NAME),--name "$(NAME)") $(ARGS)
 
 lint: env  ## ruff over code and notebooks
 	$(PY) -m ruff check .
@@ -59,7 +59,7 @@ test: lint  ## lint, unit tests, the notebooks through nbval
 
 test-all: test  ## and the slow tests, and the exercises' solutions
 	$(PY) -m pytest -q -m slow
-	$(PY) -m invlib.run --preset smoke --solutions
+	$(PY) -m invlib.series --preset smoke --solutions
 
 clean:  ## remove what tests and tools left behind (runs/ stays)
 	rm -rf build .pytest_cache .ruff_cache

@@ -1,7 +1,26 @@
 """invlib: the support package of the workbook "Invertible sentence embeddings".
 
-The modules in the order of the flow: data -> encoders -> pooling -> decoders -> model -> losses, metrics, scorers ->
-training -> controls -> evaluation -> report -> plots. No module reaches back.
+The folders in the order of the flow: data, encoders, measures, models, training, evaluation, probes, language_models,
+views, series. A folder imports only from those before it. The four names below load when they are first used.
 """
 
+import importlib
+
 __version__ = "0.1.0"
+
+FACE = {
+    "InvertibleSentenceModel": "invlib.models.model",
+    "load_preset": "invlib.settings",
+    "train": "invlib.training.train",
+    "evaluate": "invlib.evaluation.evaluate",
+}
+
+
+def __getattr__(name: str):
+    if name in FACE:
+        return getattr(importlib.import_module(FACE[name]), name)
+    raise AttributeError(f"module 'invlib' has no attribute {name!r}; it gives {', '.join(FACE)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *FACE})

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from invlib import paths
-from invlib.controls import model_hash
-from invlib.model import InvertibleSentenceModel
+from invlib.models.model import InvertibleSentenceModel
+from invlib.training.record import model_hash
 
 CHUNK = 1024  # lines or vectors in memory at once
 

@@ -8,8 +8,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from invlib import encoders, paths
-from invlib.encoders import load_encoder, token_states
+from invlib import paths
+from invlib.encoders import frozen
+from invlib.encoders import token_states as token_states_module
+from invlib.encoders.frozen import load_encoder
+from invlib.encoders.token_states import token_states
 from invlib.settings import Settings
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -64,7 +67,8 @@ def tiny_encoder(tiny_folder):
 @pytest.fixture
 def float32(monkeypatch):
     """The encoder in float32: what must be equal is compared sharply, not within bfloat16's three digits."""
-    monkeypatch.setattr(encoders, "precision", lambda where: torch.float32)
+    for module in (frozen, token_states_module):
+        monkeypatch.setattr(module, "precision", lambda where: torch.float32)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +84,7 @@ def tiny_settings(tiny_folder) -> Settings:
 @pytest.fixture(scope="session")
 def tiny_material(tiny_encoder, sentences, tmp_path_factory):
     """Forty training, eight validation and sixteen test sentences, as `load_material` would give them."""
-    from invlib.material import Material
+    from invlib.encoders.material import Material
 
     texts = {"train": sentences[:40], "validation": sentences[40:48], "test": sentences[48:64]}
     cache = tmp_path_factory.mktemp("cache")
@@ -105,7 +109,7 @@ def run(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny_model(tiny_settings, tiny_encoder):
     """build(row, **changes) -> a fresh untrained model of that row, its weights seeded."""
-    from invlib.model import build_model
+    from invlib.models.model import build_model
 
     def build(row: str = "att_pool", **changes):
         torch.manual_seed(1)
@@ -151,7 +155,7 @@ def tiny_lm_folder(tmp_path_factory, tiny_folder, sentences) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_lm(tiny_lm_folder):
-    from invlib.language_model import load_causal_lm
+    from invlib.language_models.frozen import load_causal_lm
 
     return load_causal_lm(tiny_lm_folder)
 
@@ -159,6 +163,6 @@ def tiny_lm(tiny_lm_folder):
 @pytest.fixture(scope="session")
 def sharp_lm(tiny_lm_folder):
     """The same in float64: what must be equal is compared sharply."""
-    from invlib.language_model import load_causal_lm
+    from invlib.language_models.frozen import load_causal_lm
 
     return load_causal_lm(tiny_lm_folder, torch.float64)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from invlib import cli, paths
-from invlib.controls import model_hash
-from invlib.model import InvertibleSentenceModel
+from invlib.models.model import InvertibleSentenceModel
+from invlib.training.record import model_hash
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from invlib import paths, plots
+from invlib import paths
+from invlib.views import plots
 
 
 def sources(name: str) -> dict[str, str]:

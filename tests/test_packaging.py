@@ -65,7 +65,7 @@ def test_every_import_is_declared():
     """What the package imports is in pyproject.toml's one list, or in the standard library."""
     declared = {canonicalize_name(requirement.name) for requirement in REQUIREMENTS}
     owners = packages_distributions()
-    for path in sorted((ROOT / "invlib").glob("*.py")):
+    for path in sorted((ROOT / "invlib").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         names |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}

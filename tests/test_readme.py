@@ -2,7 +2,8 @@
 
 import re
 
-from invlib import paths, report
+from invlib import paths
+from invlib.series import tables
 
 README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -33,11 +34,11 @@ def test_the_lines_that_train_run(tmp_path, monkeypatch, capsys):
 
 
 def test_tables_are_those_of_the_published_results():
-    if report.published() is None:
+    if tables.published() is None:
         assert not re.search(r"^\|.*\d\.\d", README, flags=re.MULTILINE), "README.md has figures that no run made"
         return
-    assert report.rebuild_readme(README, report.published()) == README
-    assert (paths.RESULTS / "README.md").read_text(encoding="utf-8") == report.results_readme()
+    assert tables.rebuild_readme(README, tables.published()) == README
+    assert (paths.RESULTS / "README.md").read_text(encoding="utf-8") == tables.results_readme()
     for name in ("results", "deck", "examples"):
         body = re.search(rf"<!-- table:{name} -->\n(.*?)<!-- /table -->", README, flags=re.DOTALL)
         assert body and body[1].count("\n|") >= 3, f"table {name} is empty"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from invlib import settings as module
+from invlib.evaluation.run_results import ABLATIONS
 from invlib.settings import (
     ROW_IDS,
     Settings,
@@ -19,14 +20,13 @@ from invlib.settings import (
     select_row,
     split_row_name,
 )
-from invlib.trained import ABLATIONS
 
 PRESETS = ("smoke", "cpu", "study", "gpu", "deck")
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_loads_and_its_rows_can_be_built(name):
-    from invlib.model import model_config
+    from invlib.models.model import model_config
 
     settings = load_preset(name)
     assert settings.preset == name and settings.rows

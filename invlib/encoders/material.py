@@ -1,0 +1,62 @@
+"""What every row of a run shares, read once: the split headlines, the frozen encoder and its token states."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from invlib.data.headlines import Corpus, load_headlines
+from invlib.encoders.batches import Joined, StatesDataset
+from invlib.encoders.frozen import FrozenEncoder, load_encoder
+from invlib.encoders.random_sentences import added_sentences
+from invlib.encoders.token_states import TokenStates, token_states
+from invlib.settings import Settings
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every row of a run shares: the split headlines, the frozen encoder and its token states."""
+
+    corpus: Corpus
+    encoder: FrozenEncoder
+    states: dict[str, TokenStates]
+
+    def dataset(self, split: str, limit: int | None = None, layers: Sequence[str] = ("last",)) -> StatesDataset:
+        n = len(self.states[split])
+        return StatesDataset(self.states[split], range(min(n, limit or n)), layers, self.word_embeddings)
+
+    @cached_property
+    def word_embeddings(self) -> np.ndarray:
+        """The frozen encoder's table, (V, H) float32."""
+        return self.encoder.word_embeddings.cpu().numpy()
+
+    def training_set(self, layers: Sequence[str], added: float, seed: int) -> StatesDataset | Joined:
+        """The training headlines, and as many made sentences as `added` says for each."""
+        train = self.dataset("train", layers=layers)
+        n = round(added * len(train))
+        if not n:
+            return train
+        made = added_sentences(train.ids(), self.encoder, n, seed)
+        made = token_states(self.encoder, made, max(map(len, made)), progress=False)  # a notebook would keep the bar
+        return Joined([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
+
+    def label_counts(self) -> torch.Tensor:
+        """How often each word piece is a label in the training headlines, (V,); [CLS] never is."""
+        counts = np.bincount(self.states["train"].tokens, minlength=self.encoder.vocab_size)
+        counts[self.encoder.bos_token_id] = 0
+        return torch.from_numpy(counts)
+
+
+def load_material(settings: Settings, progress: bool = True) -> Material:
+    """Headlines, encoder and token states of a run; the states are computed once and kept in runs/cache."""
+    corpus = load_headlines(
+        settings.data, seed=settings.seed, allow_synthetic=settings.allow_synthetic, limit=settings.n_headlines
+    )
+    encoder = load_encoder(settings.encoder)
+    states = {
+        split: token_states(encoder, list(corpus.splits[split]["text"]), settings.max_length, progress=progress)
+        for split in ("train", "validation", "test")
+    }
+    return Material(corpus, encoder, states)

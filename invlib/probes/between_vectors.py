@@ -1,0 +1,195 @@
+"""What lies between vectors: halfway from one headline to another, one word changed, two words exchanged."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from invlib.measures.intervals import bootstrap
+from invlib.measures.similarity import unit
+
+LN2 = float(np.log(2))
+
+
+@torch.no_grad()
+def bits_a_token(reference, ids: Sequence[Sequence[int]], batch_size: int = 64) -> np.ndarray:
+    """Cross-entropy of texts under the reference language model, bits a token, one entry a text.
+
+    ids: word pieces of each text without [CLS], as `generate_ids` gives them; where the end token was said it counts.
+    An empty text is NaN.
+    """
+    c, found = reference.config, np.full(len(ids), np.nan)
+    there = [k for k, row in enumerate(ids) if len(row)]
+    for start in range(0, len(there), batch_size):
+        part = there[start : start + batch_size]
+        rows = [[c.bos_token_id, *ids[k]] for k in part]
+        width = max(map(len, rows))
+        input_ids = torch.tensor([row + [c.pad_token_id] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        out = reference(input_ids.to(reference.device), mask.to(reference.device))
+        nats = F.cross_entropy(reference.logits(out["states"].float()), out["labels"], reduction="none").cpu()
+        for k, own in zip(part, nats.split([len(row) - 1 for row in rows]), strict=True):
+            found[k] = own.mean() / LN2
+    return found
+
+
+def random_pairs(n: int, size: int, seed: int = 0) -> np.ndarray:
+    """`size` pairs of two different ones of n, (size, 2) int64."""
+    if n < 2:
+        raise ValueError(f"{n} sentence makes no pair; give at least 2")
+    rng = np.random.default_rng(seed)
+    first = rng.integers(n, size=size)
+    return np.stack([first, (first + rng.integers(1, n, size=size)) % n], axis=1)
+
+
+def disjoint_pairs(n: int, size: int | None = None, seed: int = 0) -> np.ndarray:
+    """Pairs of n in which each stands once at most, (size, 2); None = as many as there are: n // 2."""
+    pairs = np.random.default_rng(seed).permutation(n)[: n // 2 * 2].reshape(-1, 2)
+    return pairs[:size]
+
+
+def relative_distance(before: np.ndarray, after: np.ndarray, seed: int = 0) -> np.ndarray:
+    """How far each vector moves, (N,), in units of the mean distance between two of `before`; both (N, D)."""
+    pairs = random_pairs(len(before), 2000, seed)
+    usual = np.linalg.norm(before[pairs[:, 0]] - before[pairs[:, 1]], axis=1).mean()
+    return np.linalg.norm(after - before, axis=1) / usual
+
+
+def words_exchanged(encoder, texts: Sequence[str], longest: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """(texts, the same with two of their words exchanged), without those that stay the same or are too long."""
+    rng, exchanged = np.random.default_rng(seed), []
+    for words in map(str.split, texts):
+        if len(words) > 1:
+            a, b = rng.choice(len(words), size=2, replace=False)
+            words[a], words[b] = words[b], words[a]
+        exchanged.append(" ".join(words))
+    kept, _ = differing_and_fitting(encoder, texts, exchanged, longest)
+    return [texts[k] for k in kept], [exchanged[k] for k in kept]
+
+
+def differing_and_fitting(encoder, texts: Sequence[str], changed: Sequence[str], longest: int) -> tuple[list, list]:
+    """Which texts differ from their changed ones in word pieces and are, as these, not too long; the ids of both."""
+    ids = [encoder.tokenizer(list(side))["input_ids"] for side in (texts, changed)]
+    return [k for k, (x, y) in enumerate(zip(*ids, strict=True)) if max(len(x), len(y)) <= longest and x != y], ids
+
+
+def means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int = 1000) -> list[dict]:
+    """One row for each column: measure, mean, low, high (95 %, resampling rows), n; what is NaN is left out."""
+    lines = []
+    for column in columns:
+        values = table[column].dropna().to_numpy(float)
+        mean, ends = (values.mean(), bootstrap(np.mean, values, n=n_bootstrap)) if len(values) else (None, (None, None))
+        lines.append({"measure": column, "mean": mean, "low": ends[0], "high": ends[1], "n": len(values)})
+    return lines
+
+
+def on_the_way(
+    model, reference, z: np.ndarray, sentence: np.ndarray, pairs: np.ndarray, share: float = 0.5
+) -> pd.DataFrame:
+    """What is decoded `share` of the way from one vector to another: `where_they_lie` of it, one row a pair.
+
+    z (N, D) vectors, sentence (N, H) the encoder's own embeddings of the same texts, pairs (P, 2).
+    """
+    a, b = pairs.T
+    ids = model.generate_ids(((1 - share) * z[a] + share * z[b]).astype(np.float32))
+    return where_they_lie(model, reference, ids, sentence, pairs, share)
+
+
+def where_they_lie(
+    model, reference, ids: Sequence[Sequence[int]], sentence: np.ndarray, pairs: np.ndarray, share: float
+) -> pd.DataFrame:
+    """How near texts are to a point between two others, and to language; one row a pair.
+
+    ids: a text's word pieces for each of the pairs (P, 2); sentence (N, H) the encoder's embeddings of the pairs'
+    texts. Columns: first, second, text, bits_a_token under the reference language model; cosine of the text's
+    embedding to the point so far between the two texts' embeddings; nearest_end, the larger of the two texts' own
+    cosines to it.
+    """
+    a, b = pairs.T
+    text = model.text(ids)
+    point = unit((1 - share) * sentence[a] + share * sentence[b])
+    said = np.zeros_like(point)
+    there = [k for k, t in enumerate(text) if t.strip()]  # an empty text is near to nothing
+    said[there] = model.encoder.sentence_embedding([text[k] for k in there], model.config.max_length).numpy()
+    ends = np.stack([(unit(sentence[side]) * point).sum(1) for side in (a, b)])
+    return pd.DataFrame(
+        {
+            "first": a, "second": b, "text": text, "bits_a_token": bits_a_token(reference, ids),
+            "cosine": (said * point).sum(1), "nearest_end": ends.max(0),
+        }
+    )  # fmt: skip
+
+
+def beside_the_ends(table: pd.DataFrame, real_bits: float) -> pd.DataFrame:
+    """`where_they_lie`'s table with three columns more, and no bits where the text is empty.
+
+    times the real bits: bits a token over a real headline's, `real_bits`; beyond the nearest end: how much nearer to
+    the point a text is than the nearer of the two ends; share beyond it: 1 where it is nearer, else 0.
+    """
+    table = table.assign(bits_a_token=table["bits_a_token"].where(table["text"].str.strip() != ""))
+    beyond = table["cosine"] - table["nearest_end"]
+    new = {"times the real bits": table["bits_a_token"] / real_bits, "beyond the nearest end": beyond}
+    return table.assign(**new, **{"share beyond it": (beyond > 0).astype(float)})
+
+
+def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """Each text with one of its words replaced by a word of another text, and what that does, one row a text.
+
+    Columns: text, changed; distance, how far the vector moves in units of the mean distance between two of the texts'
+    vectors; cosine of the two vectors; tokens_in and tokens_out, the share of positions at which the word pieces
+    differ before the vector and after it. Texts that do not fit the model after the change are left out. ValueError for
+    fewer than two texts.
+    """
+    if len(texts) < 2:
+        raise ValueError(f"{len(texts)} text: its word is replaced by another text's; give at least 2")
+    rng = np.random.default_rng(seed)
+    encoder, longest = model.encoder, model.config.max_length
+    words = [text.split() for text in texts]
+    changed = []
+    for k, own in enumerate(words):
+        other = words[(k + int(rng.integers(1, len(words)))) % len(words)]
+        place = int(rng.integers(len(own)))
+        changed.append(" ".join([*own[:place], other[int(rng.integers(len(other)))], *own[place + 1 :]]))
+    kept, ids = differing_and_fitting(encoder, texts, changed, longest)
+    texts, changed = [texts[k] for k in kept], [changed[k] for k in kept]
+    before, after = model.encode(texts), model.encode(changed)
+    said = [model.generate_ids(side) for side in (before, after)]
+    return pd.DataFrame(
+        {
+            "text": texts, "changed": changed, "distance": relative_distance(before, after, seed),
+            "cosine": (unit(before) * unit(after)).sum(1),
+            "tokens_in": [differing(ids[0][k][1:], ids[1][k][1:]) for k in kept],
+            "tokens_out": [differing(x, y) for x, y in zip(*said, strict=True)],
+        }
+    )  # fmt: skip
+
+
+def differing(a: Sequence[int], b: Sequence[int]) -> float:
+    """Share of the longer one's positions at which two rows of ids differ."""
+    longer = max(len(a), len(b))
+    return 1 - sum(x == y for x, y in zip(a, b, strict=False)) / longer if longer else 0.0
+
+
+def sts_spearman(model, limit: int | None = None) -> float | None:
+    """Spearman's correlation of the vectors' cosines with people's judgement on STS-B's test pairs.
+
+    None where the model hub can't be reached. Cer et al., "SemEval-2017 Task 1", 2017.
+    """
+    from scipy.stats import spearmanr
+
+    from invlib.data.network import hub_answers
+
+    if not hub_answers():
+        return None
+    from datasets import load_dataset
+
+    pairs = load_dataset("sentence-transformers/stsb", split="test")
+    pairs = pairs.select(range(min(limit or len(pairs), len(pairs))))
+    fits = [
+        k for k, (a, b) in enumerate(zip(pairs["sentence1"], pairs["sentence2"], strict=True))
+        if max(map(len, model.encoder.tokenizer([a, b])["input_ids"])) <= model.config.max_length
+    ]  # fmt: skip
+    a, b = (model.encode([pairs[side][k] for k in fits]) for side in ("sentence1", "sentence2"))
+    return float(spearmanr((unit(a) * unit(b)).sum(1), [pairs["score"][k] for k in fits]).statistic)

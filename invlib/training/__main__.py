@@ -1,0 +1,3 @@
+from invlib.training.train import main
+
+main()

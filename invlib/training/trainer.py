@@ -1,0 +1,185 @@
+"""transformers' Trainer with this study's losses and time limit."""
+
+import ctypes
+import json
+import math
+import platform
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    Trainer,
+    TrainingArguments,
+)
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import get_last_checkpoint
+
+from invlib.encoders.frozen import FrozenEncoder, continuing
+from invlib.measures.intervals import ratio
+from invlib.measures.scorers import bertscore
+from invlib.measures.text import teacher_forced
+from invlib.settings import Settings, precision
+from invlib.training.callbacks import Clock
+from invlib.training.interpolation import Halfway
+from invlib.training.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
+from invlib.training.vector_noise import perturbed
+
+WARMUP = 100  # steps of a cosine schedule in which the rate rises
+
+
+def cosine(optimizer: torch.optim.Optimizer, progress: Callable[[], float]) -> LambdaLR:
+    """A rate that rises in WARMUP steps and falls to 0 as progress() goes from 0 to 1."""
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * progress()))
+
+    return LambdaLR(optimizer, rate)
+
+
+class TimedTrainer(Trainer):
+    """The Trainer under a clock; falling: a rate on a cosine over its time, in place of the arguments' schedule."""
+
+    def __init__(self, *args, clock: Clock, falling: bool, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clock, self.falling = clock, falling
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        if self.falling and self.lr_scheduler is None:
+            self.lr_scheduler = cosine(optimizer or self.optimizer, self.progress)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def progress(self) -> float:
+        """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
+        return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
+
+
+class InvertibleTrainer(TimedTrainer):
+    """The Trainer with this study's losses, and teacher-forced figures for its evaluation."""
+
+    def __init__(self, *args, settings: Settings, encoder: FrozenEncoder, clock: Clock, **kwargs):
+        super().__init__(*args, clock=clock, falling=settings.schedule == "cosine", **kwargs)
+        self.settings, self.encoder = settings, encoder
+        words = encoder.word_embeddings
+        self.neighbours = nearest_pieces(words, settings.neighbours) if settings.neighbours else None
+        self.halfway = Halfway(continuing(encoder.tokenizer), encoder.eos_token_id, settings.max_length)
+        self.sent_sim: list[float] = []
+        self.sent_sim_seconds = 0.0
+
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = train_dataset or self.train_dataset
+        return LengthGroupedSampler(self.args.train_batch_size, dataset, lengths=dataset.lengths.tolist())
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        s = self.settings
+        if s.code_noise or s.between or s.halfway:
+            output = model(**self.moved(model.pool(inputs), inputs))
+        else:
+            output = model(**inputs)
+        loss = reconstruction_loss(model, output, s.candidates, self.neighbours)
+        if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
+            if self.args.device.type == "cuda":
+                torch.cuda.synchronize()  # what is queued before is not this loss's time
+            started = time.perf_counter()
+            similarity = sent_sim_loss(model, self.encoder, inputs, s.sent_sim_size)
+            self.sent_sim.append(similarity.item())
+            loss = loss + s.sent_sim_weight * similarity
+            self.sent_sim_seconds += 3 * (time.perf_counter() - started)  # estimated: the backward pass costs two more
+        return (loss, output) if return_outputs else loss
+
+    def moved(self, z: torch.Tensor, inputs: dict) -> dict:
+        """The batch with its vectors moved as the settings say, and the ids that are to be said there.
+
+        Both shares grow: first what each number says, then how to do with less.
+        """
+        s, ids, mask = self.settings, inputs["input_ids"], inputs["attention_mask"]
+        mixed, rest = z, inputs["real"]
+        if s.halfway:
+            share = s.halfway * min(1.0, 2 * self.progress())
+            mixed, ids, mask, away = self.halfway.mix(z, ids, mask, inputs["real"], share)
+            rest = inputs["real"] & ~away
+        vector = perturbed(z, s.code_noise, s.between * self.progress(), rest)
+        if s.halfway:
+            vector = torch.where(away.unsqueeze(1), mixed, vector)
+        return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector}
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Cross-entropy over all word pieces (nats a token) and next-token accuracy on the validation headlines."""
+        with torch.autocast(self.args.device.type, torch.bfloat16, self.args.bf16):
+            found = teacher_forced(self.model, eval_dataset or self.eval_dataset, top_k=(1,))
+        with self.clock.paused():
+            bertscore_f1 = self.bertscore(found["sentence_embedding"])
+        result = {
+            f"{metric_key_prefix}_loss": ratio(found["nats"], found["tokens"]),
+            f"{metric_key_prefix}_accuracy": ratio(found["hits_1"], found["tokens"]),
+            f"{metric_key_prefix}_bertscore_f1": bertscore_f1,
+            "sent_sim_loss": float(np.mean(self.sent_sim)) if self.sent_sim else None,
+            "sent_sim_seconds": self.sent_sim_seconds,
+        }
+        self.sent_sim = []
+        self.log(result)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
+        return result
+
+    def bertscore(self, vectors: np.ndarray) -> float | None:
+        """Mean BERTScore of the first validation headlines, decoded freely from their vectors."""
+        n = min(self.settings.bertscore_every_epoch, len(vectors))
+        if not n or self.settings.row == "no_vector":
+            return None
+        said = self.model.decode(vectors[:n])
+        reference = self.model.text(self.eval_dataset.ids(n))
+        return float(bertscore(said, reference, self.settings.scorers).mean())
+
+
+def usable_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; one whose weights were cut off by a kill is removed and the one before is taken."""
+    while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
+        try:
+            with safe_open(Path(newest) / "model.safetensors", framework="pt"):
+                pass
+            json.loads((Path(newest) / "trainer_state.json").read_text())
+            torch.load(Path(newest) / "optimizer.pt", map_location="meta", weights_only=True, mmap=True)
+            return newest
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            warnings.warn(f"checkpoint {Path(newest).name} is damaged and left out: {error}", stacklevel=2)
+            shutil.rmtree(newest)
+    return None
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what a step frees for the next one: on a CPU half of a step was page faults otherwise.
+
+    glibc hands blocks of megabytes back to the kernel at once and gets them again zeroed, at every step. Without
+    glibc (macOS, Windows) there is nothing to set.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL("libc.so.6")
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 2**30)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def training_arguments(settings, work: Path, n: int, where: torch.device, **more) -> TrainingArguments:
+    """How the Trainer trains on n rows an epoch, into `work`; `settings` says seed, epochs, batch size and rates.
+
+    The best epoch by eval_loss is kept; `more` are further TrainingArguments.
+    """
+    args = TrainingArguments(
+        output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
+        eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
+        metric_for_best_model="eval_loss", greater_is_better=False,
+        logging_steps=min(50, -(-n // settings.batch_size)),
+        bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
+        dataloader_pin_memory=where.type == "cuda",
+        restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none", **more,
+    )  # fmt: skip
+    args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
+    return args

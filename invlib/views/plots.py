@@ -1,0 +1,329 @@
+"""Figures: each function draws on an `ax`, names its axes with units, and returns the `ax`."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from invlib import paths
+from invlib.models.code_layout import layout
+
+STYLE = Path(__file__).with_name("invlib.mplstyle")
+NAMES = {  # columns of a curve or a table -> what the axis says
+    "epoch": "epochs",
+    "step": "steps",
+    "minutes": "training time (minutes)",
+    "train_loss": "training loss (nats a word piece)",
+    "validation_loss": "validation loss (nats a word piece)",
+    "accuracy": "next-token accuracy, true prefix given",
+    "generated_accuracy": "token accuracy, generated freely",
+    "exact_match": "headlines given back exactly",
+    "bertscore_f1": "BERTScore F1",
+    "sent_sim_loss": "sent_sim_loss (1 - cosine)",
+    "learning_rate": "learning rate",
+}
+FAMILIES = {
+    "rnn": "C0", "encoder_only": "C1", "cls_decoder": "C2", "att_pool": "C3", "hybrid": "C4", "packed_ids": "C7"
+}  # fmt: skip
+OTHERS = ["C5", "C6"]  # colours of what is of no family
+MARKERS = "o^Dvp<>*P"
+Interval = Sequence[float] | None  # [low, high]; None where it was not measured
+
+
+def use_style() -> None:
+    """The workbook's one style, for every figure from here on; and tables whose sentences are not cut off."""
+    plt.style.use(STYLE)
+    pd.set_option("display.max_colwidth", 120)
+
+
+def save_figure(fig: Figure, name: str, run: str | Path | None = None) -> Path:
+    """Write <run>/figures/<name>.png under a temporary name, rename it, and return its path."""
+    picture = io.BytesIO()
+    fig.savefig(picture, format="png", metadata={"Software": None})  # no version in it: same figure, same bytes
+    path = paths.run_folder(run) / "figures" / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(picture.getvalue())
+    os.replace(partial, path)
+    return path
+
+
+def curve_axes(ax: Axes, curves: pd.DataFrame, column: str, label: str | None = None, x: str = "epoch", **line) -> Axes:
+    """One training curve: `column` over `x` ("epoch", "step" or "minutes"), its points marked.
+
+    curves: the frame of `training.train` or of <run>/curves/<name>.csv; points that were not measured are left out.
+    """
+    if missing := {column, x} - set(curves.columns):
+        raise ValueError(f"the curves have no {', '.join(sorted(missing))}; they have {', '.join(curves.columns)}")
+    shown = curves[[x, column]].astype(float).dropna()
+    ax.plot(shown[x], shown[column], **{"marker": "o", "label": label, **line})
+    return named(ax, NAMES.get(x, x), NAMES.get(column, column))
+
+
+def bars_with_intervals(
+    ax: Axes, labels: Sequence[str], values: Sequence[float | None], intervals: Sequence[Interval] | None = None,
+    xlabel: str = "", number: str = "{:.3g}", color: str | Sequence[str] | None = None,
+) -> Axes:  # fmt: skip
+    """Horizontal bars, the first on top, each with its value and its 95 % interval [low, high].
+
+    A value of None was not measured: its place stays empty and says so.
+    """
+    at = np.arange(len(labels))
+    heights = [0.0 if v is None else v for v in values]
+    ax.barh(at, heights, height=0.62, color=color or "C0")
+    ends = _whiskers(ax, at, values, intervals or [None] * len(values))
+    for y, value, end in zip(at, values, ends, strict=True):
+        text = " not measured" if value is None else " " + number.format(value)
+        where = {"xy": (max(end, 0), y), "xytext": (3, 0), "textcoords": "offset points"}
+        ax.annotate(text, **where, va="center", ha="left", bbox={"color": "white", "alpha": 0.85, "pad": 0.5})
+    ax.set_yticks(at, labels)
+    ax.invert_yaxis()
+    ax.margins(x=0.16)
+    ax.grid(False, axis="y")
+    return named(ax, xlabel)
+
+
+def grouped_bars(
+    ax: Axes, labels: Sequence[str], groups: Mapping[str, Sequence[float | None]],
+    intervals: Mapping[str, Sequence[Interval]] | None = None, xlabel: str = "",
+) -> Axes:  # fmt: skip
+    """Horizontal bars side by side: for each label one bar a group (say: the model, its shuffled control)."""
+    width = 0.8 / max(len(groups), 1)
+    at = np.arange(len(labels))
+    for k, (name, values) in enumerate(groups.items()):
+        place = at + (k - (len(groups) - 1) / 2) * width
+        ax.barh(place, [np.nan if v is None else v for v in values], height=0.9 * width, label=name)
+        _whiskers(ax, place, values, (intervals or {}).get(name) or [None] * len(labels))
+    ax.set_yticks(at, labels)
+    ax.invert_yaxis()
+    ax.grid(False, axis="y")
+    ax.legend()
+    return named(ax, xlabel)
+
+
+def _whiskers(ax: Axes, at, values, intervals) -> list[float]:
+    """Horizontal intervals at the heights `at`; returns where each bar with its whisker ends."""
+    ends = []
+    for y, value, interval in zip(at, values, intervals, strict=True):
+        ends.append(value or 0.0)
+        if value is not None and interval is not None:
+            ax.plot(interval, [y, y], color="#222222", linewidth=1.6, marker="|", markersize=9)
+            ends[-1] = max(value, interval[1])
+    return ends
+
+
+def line_with_band(ax: Axes, x, y, low=None, high=None, label: str | None = None, **line) -> Axes:
+    """A line and, where both are given, the band between `low` and `high`, in the same colour."""
+    (drawn,) = ax.plot(x, y, label=label, **line)
+    if low is not None and high is not None:
+        ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.18, linewidth=0)
+    return ax
+
+
+def accuracy_by_position(
+    ax: Axes, table: pd.DataFrame, label: str | None = None, x: str = "position",
+    xlabel: str = "position in the headline (word pieces)", **line,
+) -> Axes:  # fmt: skip
+    """Accuracy over the position (or, with x="length", the headline's length), with its 95 % band.
+
+    table: columns `x`, accuracy and, where measured, low and high; all accuracies from 0 to 1.
+    """
+    line_with_band(
+        ax, table[x], table["accuracy"], table.get("low"), table.get("high"), label, **{"marker": "o", **line}
+    )
+    ax.set_ylim(0, 1)
+    return named(whole_numbers(ax), xlabel, "share of word pieces right")
+
+
+def heatmap(
+    ax: Axes, matrix, xlabels: Sequence[str] | None = None, ylabels: Sequence[str] | None = None,
+    label: str = "", number: str | None = "{:.2f}", **image,
+) -> Axes:  # fmt: skip
+    """A matrix as colours with a named colour bar; `number` writes each value too, None leaves them out."""
+    matrix = np.asarray(matrix, dtype=float)
+    drawn = ax.imshow(matrix, aspect="auto", **image)
+    for axis, names in ((ax.xaxis, xlabels), (ax.yaxis, ylabels)):
+        if names is not None:
+            axis.set_ticks(range(len(names)), names)
+    if number:
+        for (i, j), value in np.ndenumerate(matrix):
+            if np.isfinite(value):
+                colour = readable_on(drawn.cmap(drawn.norm(value)))
+                ax.text(j, i, number.format(value), ha="center", va="center", color=colour)
+    ax.grid(False)
+    ax.figure.colorbar(drawn, ax=ax, label=label)
+    return ax
+
+
+def scatter_with_intervals(
+    ax: Axes, x: Sequence[float], y: Sequence[float], x_intervals: Sequence[Interval] | None = None,
+    y_intervals: Sequence[Interval] | None = None, labels: Sequence[str] | None = None,
+    xlabel: str = "", ylabel: str = "", **points,
+) -> Axes:  # fmt: skip
+    """Points with 95 % intervals [low, high] along either axis, each named where labels are given."""
+    for k, (a, b) in enumerate(zip(x, y, strict=True)):
+        if x_intervals is not None and x_intervals[k] is not None:
+            ax.plot(x_intervals[k], [b, b], color="#888888", linewidth=1.4, zorder=1)
+        if y_intervals is not None and y_intervals[k] is not None:
+            ax.plot([a, a], y_intervals[k], color="#888888", linewidth=1.4, zorder=1)
+        if labels is not None:
+            ax.annotate(labels[k], (a, b), xytext=(7, 6), textcoords="offset points")
+    ax.scatter(x, y, **{"s": 60, "zorder": 2, **points})
+    return named(ax, xlabel, ylabel)
+
+
+def dealt_numbers(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Axes:
+    """Which of a code's `size` numbers belong to which word piece of a sentence (dealing.py), `places` at most each."""
+    piece, _, there = (part[0].numpy() for part in layout(torch.tensor([len(pieces)]), size, places))
+    grid = np.full((len(pieces), size), np.nan)
+    grid[piece[there], np.flatnonzero(there)] = piece[there] % 2
+    ax.imshow(grid, aspect="auto", interpolation="none", cmap="coolwarm", vmin=0, vmax=1)
+    ax.set_yticks(range(len(pieces)), [p.replace("$", r"\$") for p in pieces], fontsize=10)
+    ax.grid(False)
+    return named(ax, "number of the code")
+
+
+def looks(labels: Sequence[str]) -> list[dict]:
+    """A colour for each family of models (how a label begins), a marker for each member of it; packed_ids has greys."""
+    families: dict[str, list[str]] = {}
+    for label in dict.fromkeys(labels):
+        families.setdefault(next((f for f in FAMILIES if label.startswith(f)), label), []).append(label)
+    found, others = {}, iter(OTHERS * len(families))
+    for family, members in families.items():
+        colour = FAMILIES.get(family) or next(others)
+        for k, label in enumerate(members):
+            found[label] = {"color": colour, "marker": MARKERS[k % len(MARKERS)]}
+            if family == "packed_ids":
+                found[label] = {"color": f"{max(0.75 - 0.2 * k, 0):.2f}", "marker": "s"}
+    return [found[label] for label in labels]
+
+
+def two_virtues(ax: Axes, points: pd.DataFrame, names: float | None = None, **style) -> Axes:
+    """What comes back against what is kept of the meaning: one point a row, named in the legend.
+
+    points: columns label, exact_match, rank_correlation and, where measured, <either>_low and <either>_high.
+    names: write each name beside its point as well, to the left from this rank correlation on. style: of all points,
+    in place of their own.
+    """
+    for point, look in zip(points.to_dict("records"), looks(points["label"]), strict=True):
+        ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
+        x_interval, y_interval = (None if pd.isna(end[0]) else end for end in ends)
+        at = point["rank_correlation"], point["exact_match"]
+        scatter_with_intervals(
+            ax, at[:1], at[1:], [x_interval], [y_interval], **{**look, "label": point["label"], **style}
+        )
+        if names is not None:
+            side, ha = ((-9, -7), "right") if at[0] > names else ((9, 0), "left")
+            beside = points[(points["rank_correlation"] > names) == (at[0] > names)]["exact_match"] - at[1]
+            under = ((beside > 0) & (beside < 0.02)).any()  # another name stands just above
+            over = ((beside < 0) & (beside > -0.02)).any()
+            va = "top" if under else "bottom" if over else "center"
+            ax.annotate(point["label"], at, side, textcoords="offset points", va=va, ha=ha, fontsize=12)
+    ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    return named(ax, "rank correlation with the encoder", NAMES["exact_match"])
+
+
+def side_by_side(points: pd.DataFrame, near: float) -> np.ndarray:
+    """Where on a log axis to draw points (columns numbers, bits): of one size and nearly equal bits spread out."""
+    at = points["numbers"].to_numpy(float).copy()
+    for _, part in points.reset_index(drop=True).sort_values("bits").groupby("numbers"):
+        for _, close in part.groupby((part["bits"].diff() > near).cumsum()):
+            at[close.index] *= 1.035 ** (np.arange(len(close)) - (len(close) - 1) / 2)
+    return at
+
+
+def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
+    """Recovered bits a headline against the numbers kept for it, the study's systems in one picture.
+
+    points: columns group (learned, searched or control), label, numbers, bits and, where measured, low and high.
+    there_is: all the bits that a headline has.
+    What lies far below 0, as another headline's vector does, is left out, and the legend says so. Points of one size
+    that would lie upon each other stand side by side; the ticks are the sizes.
+    """
+    floor = -0.3 * there_is
+    inside = points[points["bits"] >= floor]
+    sizeless = inside["label"].str.replace(r"_\d+", "", n=1, regex=True)  # the size of a learned one is the axis
+    shown = inside["label"].where(inside["group"] != "learned", sizeless)
+    searched = list(dict.fromkeys(inside.loc[inside["group"] == "searched", "label"]))
+    places = side_by_side(inside, 0.05 * there_is)
+    for point, name, look, at in zip(inside.to_dict("records"), shown, looks(shown), places, strict=True):
+        if point["group"] == "searched":
+            look |= {"color": "black", "marker": "D^PX*"[searched.index(point["label"]) % 5]}
+        elif point["group"] == "control":
+            look |= {"color": "0.55", "marker": "s", "zorder": 1.5}
+        interval = [point.get("low"), point.get("high")]
+        known = {drawn.get_label() for drawn in ax.collections}
+        scatter_with_intervals(
+            ax, [at], [point["bits"]], None, [None if pd.isna(interval[0]) else interval],
+            **{"s": 80, "label": None if name in known else name, **look},
+        )  # fmt: skip
+    for label in points.loc[points["bits"] < floor, "label"].unique():
+        arrow = {"linestyle": "none", "marker": "$\\downarrow$", "markersize": 11, "color": "0.35"}
+        ax.plot([], [], label=f"{label}: far below", **arrow)
+    ax.axhline(there_is, color="0.3", linestyle="--", label=f"all there is: {there_is:.0f} bits")
+    ax.set_ylim(bottom=max(min(ax.get_ylim()[0], -0.04 * there_is), floor), top=1.15 * there_is)
+    ax.set_xscale("log", base=2)
+    sizes = sorted(set(points["numbers"]))
+    ax.set_xticks(sizes, sizes, rotation=60)
+    ax.minorticks_off()
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return named(ax, "numbers kept for a headline (log scale)", "recovered bits a headline")
+
+
+def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=None, **bars) -> Axes:
+    """Counts of values; whole numbers get one bar each."""
+    values = np.asarray(values)
+    if bins is None and np.issubdtype(values.dtype, np.integer) and len(values) and np.ptp(values) < 200:
+        bins = np.arange(values.min() - 0.5, values.max() + 1.5)
+    ax.hist(values, bins=bins if bins is not None else 40, **{"rwidth": 0.9, **bars})
+    return named(ax, xlabel, ylabel)
+
+
+def shaded_tokens(ax: Axes, rows: Sequence[tuple[Sequence[str], Sequence[float]]], label: str = "", **image) -> Axes:
+    """Sentences as rows of word pieces, each piece on a cell as dark as its value (a weight, a probability).
+
+    rows: (word pieces, values) of each sentence; the colour bar is shared.
+    """
+    columns = max(len(tokens) for tokens, _ in rows)
+    grid = np.full((len(rows), columns), np.nan)
+    for i, (tokens, values) in enumerate(rows):
+        grid[i, : len(tokens)] = values
+    drawn = ax.imshow(grid, aspect="auto", **{"cmap": "Blues", "vmin": 0, **image})
+    for i, (tokens, values) in enumerate(rows):
+        for j, (token, value) in enumerate(zip(tokens, values, strict=True)):
+            colour = readable_on(drawn.cmap(drawn.norm(value)))
+            ax.text(j, i, token.replace("$", r"\$"), ha="center", va="center", color=colour, rotation=90)
+    ax.set_yticks(range(len(rows)), [str(i + 1) for i in range(len(rows))])
+    ax.set_xticks(range(0, columns, 2))
+    ax.grid(False)
+    ax.figure.colorbar(drawn, ax=ax, label=label)
+    return named(ax, "position in the headline (word pieces)", "headline")
+
+
+def readable_on(background: Sequence[float]) -> str:
+    """Black or white, whichever is read better on an RGBA colour (relative luminance, ITU-R BT.709)."""
+    luminance = float(np.dot(background[:3], (0.2126, 0.7152, 0.0722)))
+    return "#111111" if luminance > 0.5 else "white"
+
+
+def whole_numbers(ax: Axes) -> Axes:
+    """Ticks at whole numbers along x: there is no layer 2.5."""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return ax
+
+
+def named(ax: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
+    """The axes' names, where they are given."""
+    if xlabel:
+        ax.set_xlabel(xlabel)
+    if ylabel:
+        ax.set_ylabel(ylabel)
+    return ax

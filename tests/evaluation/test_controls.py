@@ -1,0 +1,76 @@
+"""Controls: another sentence's vector, the twins that have none, and the one reference language model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from invlib import paths
+from invlib.evaluation.controls import reference_model, swapped_vectors, twin_name, twin_names
+from invlib.models.model import model_config
+from invlib.settings import Settings, load_preset, row_names, select_row
+from invlib.training.record import model_hash
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 501])
+def test_no_vector_stays_in_its_place_and_none_is_lost(n):
+    vectors = np.arange(n, dtype=np.float32)[:, None] + np.zeros(4, dtype=np.float32)
+    for seed in range(5):
+        swapped = swapped_vectors(vectors, seed)
+        assert (swapped[:, 0] != vectors[:, 0]).all()
+        assert sorted(swapped[:, 0]) == list(range(n))
+        assert swapped.dtype == vectors.dtype
+    assert (vectors[:, 0] == np.arange(n)).all()
+    np.testing.assert_array_equal(swapped_vectors(vectors, 1), swapped_vectors(vectors, 1))
+
+
+def test_one_vector_cant_be_swapped():
+    with pytest.raises(ValueError, match="1 vector"):
+        swapped_vectors(np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("preset, hidden", [("smoke", 384), ("cpu", 384), ("study", 384), ("gpu", 384), ("deck", 768)])
+def test_every_row_has_a_twin_whose_decoder_has_its_shape(preset, hidden):
+    settings = load_preset(preset)
+    for name in row_names(settings, hidden):
+        row = select_row(settings, name)
+        config, twin = model_config(row), model_config(select_row(settings, twin_name(row)))
+        assert twin.pooling == "constant" and twin.decoder == config.decoder
+        shape = ["n_embd", "n_layer", "n_head", "n_inner", "word_embeddings"]
+        if row.row != "hybrid":  # a constant carries nothing, however many memory tokens it is cut into
+            shape.append("slots")
+        assert [getattr(twin, k) for k in shape] == [getattr(config, k) for k in shape]
+        assert twin.decoder != "transformer" or twin.embedding_dim % twin.slots == 0
+
+
+def test_rows_that_share_a_decoder_share_a_twin():
+    settings = Settings(rows=())
+    rows = ["att_pool_384", "rnn_768", "cls_decoder_384", "att_pool_768", "encoder_only_1568"]
+    assert twin_names(settings, rows) == ["no_vector_384", "no_vector_768_rnn", "no_vector_1568_encoder_only"]
+    wide = replace(settings, n_embd=0)  # as wide as the vector: each D has its own
+    assert twin_names(wide, ["att_pool_768", "att_pool_2560"]) == ["no_vector_768", "no_vector_2560"]
+
+
+def test_the_reference_is_the_no_vector_model_of_the_lowest_loss(run, tiny_model, tiny_settings, tiny_material):
+    these = tiny_settings, tiny_material
+    with pytest.raises(FileNotFoundError, match="no_vector"):
+        reference_model(run, *these)
+    record = {"settings": {"seed": 0, "max_length": 16}, "data_hash": tiny_material.corpus.data_hash}
+    for row, dim, loss in (("no_vector", 32, 3.0), ("no_vector", 48, 2.0), ("att_pool", 32, 1.0)):
+        folder = run / "models" / f"{row}_{dim}"
+        tiny_model(row, embedding_dim=dim).save_pretrained(folder)
+        paths.write_json(folder / "training.json", record | {"validation_loss": loss})
+    tiny_model("no_vector", embedding_dim=64).save_pretrained(run / "models" / "no_vector_64")  # never finished
+    model, name = reference_model(run, *these)
+    assert model.config.embedding_dim == 48
+    assert name == model_hash(run / "models" / "no_vector_48") and len(name) == 12
+    assert name != model_hash(run / "models" / "no_vector_32")
+    file = run / "models" / "no_vector_48" / "training.json"
+    for other in (  # what was trained on another split, say, may have seen what it is to judge
+        {"settings": {"seed": 1, "max_length": 16}}, {"settings": {"seed": 0, "max_length": 12}},
+        {"data_hash": "another"}, {"encoder_hash": "another"},
+    ):  # fmt: skip
+        paths.write_json(file, record | {"validation_loss": 2.0} | other)
+        assert reference_model(run, *these)[0].config.embedding_dim == 32, other
+    paths.write_json(file, record | {"validation_loss": 2.0, "encoder_hash": tiny_material.encoder.hash})
+    assert reference_model(run, *these)[0].config.embedding_dim == 48

@@ -1,0 +1,112 @@
+"""What a run left behind: found, measured as asked, and refused where its headlines are others."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+from invlib import paths
+from invlib.encoders.frozen import load_encoder
+from invlib.evaluation.run_results import load_run, place, update_metrics
+from invlib.models.model import build_model
+from invlib.settings import load_preset, select_row
+from invlib.training.record import model_hash, plain
+
+WORDS = "oil gold wheat steel copper cotton".split()
+HEADLINES = [f"{a} {verb} as {b} prices fall" for a in WORDS for b in WORDS for verb in ("rises", "slips") if a != b]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of two untrained models over headlines of a text file, and the settings it was made with."""
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    monkeypatch.delenv("INVLIB_RUN", raising=False)
+    file = tmp_path / "own.txt"
+    file.write_text("\n".join(HEADLINES), encoding="utf-8")
+    settings = load_preset("smoke", data=str(file))
+    folder = tmp_path / "runs" / "mine"
+    for number, name in enumerate(("att_pool_96", "rnn_64", "no_vector_96", "hybrid_96_plain")):
+        row = select_row(settings, name)
+        build_model(row, load_encoder()).save_pretrained(folder / "models" / name)
+        record = {"settings": plain(row), "measuring": {"preset": "smoke"}}
+        record |= {"seconds": 1.0, "stopped_by": "time", "accuracy": number / 10}
+        paths.write_json(folder / "models" / name / "training.json", record | {"data_hash": hash_of(row)})
+    return folder, settings
+
+
+def hash_of(settings) -> str:
+    from invlib.data.headlines import load_headlines
+
+    return load_headlines(settings.data, seed=settings.seed, limit=settings.n_headlines).data_hash
+
+
+def test_models_in_the_tables_order_measured_as_asked(run):
+    folder, settings = run
+    loaded = load_run(folder, dataclasses.replace(settings, n_generate=3))
+    assert list(loaded.models) == ["rnn_64", "att_pool_96"]  # neither the twin nor what a notebook's own table compares
+    assert loaded.ranked() == ["rnn_64", "att_pool_96"]
+    assert {s.n_generate for s in loaded.settings.values()} == {3}
+    assert loaded.settings["rnn_64"].preset == "smoke"
+    assert loaded.table()["run"].tolist() == ["mine", "mine"]
+
+
+def test_the_preset_is_the_one_it_was_trained_with(run):
+    folder, settings = run
+    paths.write_json(folder / "settings.json", {"preset": "study"})
+    assert load_run(folder, load_preset("cpu", data=settings.data)).settings["rnn_64"].preset == "smoke"
+
+
+def test_rows_choose_and_an_unknown_one_is_said(run):
+    folder, settings = run
+    chosen = load_preset("smoke", data=settings.data, rows="att_pool_96")
+    assert list(load_run(folder, chosen, rows="att_pool_96").models) == ["att_pool_96"]
+    with pytest.raises(ValueError, match="it holds att_pool_96"):
+        load_run(folder, settings, seed=7)
+
+
+def test_other_headlines_are_refused(run, tmp_path):
+    folder, settings = run
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(HEADLINES[:-5]), encoding="utf-8")
+    with pytest.raises(ValueError, match="trained on other headlines"):
+        load_run(folder, dataclasses.replace(settings, data=str(other)))
+
+
+def test_metrics_are_replaced_kept_or_dropped(run):
+    """A row measured anew replaces its old self; one whose model has changed since is dropped; the rest stays.
+
+    So does what was measured of a model that is not in this run's folder.
+    """
+    folder, _ = run
+    here = model_hash(folder / "models" / "rnn_64")
+
+    def row(dim, search, value, weights=here):
+        identity = {"model": "rnn", "embedding_dim": dim, "variant": None, "search": search}
+        return identity | {"value": value, "model_hash": weights}
+
+    of_this, of_others = [row(64, "greedy", 1), row(64, "beam 5", 2)], [row(32, "greedy", 5, "absent")]
+    paths.write_json(folder / "metrics.json", of_this + [row(64, "beam 3", 3, "older")] + of_others)
+    file = update_metrics(folder, [row(64, "greedy", 4)])
+    assert sorted(r["value"] for r in paths.read_json(file)) == [2, 4, 5]
+
+
+def test_figures_of_the_run_that_is_read_are_not_hidden_by_a_notebooks_own(run):
+    """One notebook opened by itself writes to runs/lab; the next one still finds what the run measured."""
+    folder, _ = run
+    (paths.RUNS / "last").symlink_to(folder)
+    measured = {"model": "rnn", "embedding_dim": 8, "variant": None, "search": "greedy", "model_hash": "a"}
+    paths.write_json(folder / "metrics.json", [measured])
+    file = update_metrics(None, [measured | {"search": "beam 5"}])
+    assert file.parent.name == "lab"
+    assert [row["search"] for row in paths.read_json(file)] == ["greedy", "beam 5"]
+    assert len(paths.read_json(folder / "metrics.json")) == 1
+
+    shutil.copytree(folder / "models", file.parent / "models")  # models of its own: figures of its own
+    file.unlink()
+    update_metrics(None, [measured | {"search": "beam 5"}])
+    assert [row["search"] for row in paths.read_json(file)] == ["beam 5"]
+
+
+def test_place_follows_the_main_table():
+    names = ["att_pool_768", "att_pool_96", "rnn_768", "cls_decoder_384"]
+    assert sorted(names, key=place) == ["rnn_768", "cls_decoder_384", "att_pool_96", "att_pool_768"]

@@ -1,0 +1,195 @@
+"""Metrics, against examples worked by hand and against what statistics promises."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from invlib.evaluation.controls import swapped_vectors
+from invlib.evaluation.evaluate import semantics
+from invlib.measures.intervals import bootstrap, ratio
+from invlib.measures.similarity import rank_correlation, recall_at_k
+from invlib.measures.text import bleu, generated_matches, recovered_bits, teacher_forced
+
+CLS, SEP, UNK = 101, 102, 100
+CONFIG = SimpleNamespace(unk_token_id=UNK, max_length=8)
+
+
+@pytest.mark.parametrize(
+    "said, reference, right, positions, exact",
+    [
+        ([5, 6, 7, SEP], [CLS, 5, 6, 7, SEP], 4, 4, 1),  # all, the end token among them
+        ([5, 9, 7, SEP], [CLS, 5, 6, 7, SEP], 3, 4, 0),  # one wrong
+        ([5, 6, SEP], [CLS, 5, 6, 7, SEP], 2, 4, 0),  # ended early: of the longer, here the reference
+        ([5, 6, 7, 8, SEP], [CLS, 5, 6, 7, SEP], 3, 5, 0),  # ended late: of the longer, here what was said
+        ([5, 6, 7], [CLS, 5, 6, 7, SEP], 3, 4, 0),  # never ended
+        ([6, 7, SEP], [CLS, 5, 6, 7, SEP], 0, 4, 0),  # by position: a shift by one loses everything
+        ([SEP], [CLS, 5, SEP], 0, 2, 0),  # nothing said
+        ([5, UNK, SEP], [CLS, 5, UNK, SEP], 2, 3, 0),  # [UNK] in the reference is wrong, even if said
+        ([1, 2, 3, 4, 5, 6, SEP], [CLS, 1, 2, 3, 4, 5, 6, SEP], 7, 7, 0),  # as long as max_length: cut, never exact
+    ],
+)
+def test_generated_matches_worked_by_hand(said, reference, right, positions, exact):
+    found = generated_matches([said], [reference], CONFIG)
+    assert (found["right"][0], found["positions"][0], found["exact"][0]) == (right, positions, exact)
+
+
+def test_generated_accuracy_is_summed_over_headlines():
+    found = generated_matches([[5, SEP], [1, 2, 3, SEP]], [[CLS, 5, SEP], [CLS, 9, 9, 9, SEP]], CONFIG)
+    assert ratio(found["right"], found["positions"]) == 3 / 6  # not the mean of 2/2 and 1/4
+    with pytest.raises(ValueError):
+        generated_matches([[5]], [], CONFIG)
+
+
+@pytest.mark.parametrize("row", ["att_pool", "rnn", "encoder_only", "no_vector"])
+def test_teacher_forced_worked_by_hand(tiny_model, tiny_material, row):
+    """One headline at a time, without padding, its probabilities written out."""
+    model = tiny_model(row)
+    with torch.no_grad():
+        model.decoder.vocabulary.bias.normal_()
+    data = tiny_material.dataset("test", layers=model.reads_layers)
+    found = teacher_forced(model, data, top_k=(1, 5), batch_size=5)
+    for k in range(len(data)):
+        item = data[k]
+        ids = torch.tensor(item["input_ids"].astype(np.int64))[None].to(model.device)
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if model.reads_states:
+            batch["token_embeddings"] = torch.tensor(item["token_embeddings"].astype(np.float32))[None].to(model.device)
+        with torch.no_grad():
+            z = model.pool(batch)
+            p = model.logits(model.decoder.decode_states(z, ids[:, :-1]))[0].softmax(-1)  # (T - 1, V)
+        labels = ids[0, 1:].tolist()
+        assert found["tokens"][k] == len(labels) == data.lengths[k] - 1
+        nats = -sum(math.log(p[t, label]) for t, label in enumerate(labels))
+        assert found["nats"][k] == pytest.approx(nats, rel=1e-4)
+        assert found["hits_1"][k] == sum(int(p[t].argmax()) == label for t, label in enumerate(labels))
+        assert found["hits_5"][k] == sum(label in p[t].topk(5).indices for t, label in enumerate(labels))
+        np.testing.assert_allclose(found["sentence_embedding"][k], z[0].cpu().numpy(), atol=1e-5)
+    assert found["hits_1"].sum() < found["hits_5"].sum() < found["tokens"].sum()
+
+
+def test_teacher_forced_with_given_vectors_reads_those(tiny_model, tiny_material):
+    model = tiny_model()
+    data = tiny_material.dataset("test")
+    own = teacher_forced(model, data, batch_size=5)
+    again = teacher_forced(model, data, vectors=own["sentence_embedding"], batch_size=7)
+    np.testing.assert_allclose(again["nats"], own["nats"], rtol=1e-5)
+    swapped = swapped_vectors(own["sentence_embedding"])
+    other = teacher_forced(model, data, vectors=swapped, batch_size=5)
+    np.testing.assert_array_equal(other["sentence_embedding"], swapped)
+    assert not np.allclose(other["nats"], own["nats"])
+
+
+def test_of_equally_likely_pieces_the_vocabularys_first_come_first(tiny_model, tiny_material, monkeypatch):
+    model, data = tiny_model(), tiny_material.dataset("test")
+    monkeypatch.setattr(model, "logits", lambda states: torch.zeros(len(states), model.config.vocab_size))
+    labels = [data[i]["input_ids"][1:] for i in range(len(data))]
+    middle = int(np.median(np.concatenate(labels)))
+    found = teacher_forced(model, data, top_k=(middle,))
+    assert found[f"hits_{middle}"].tolist() == [(ids < middle).sum() for ids in labels]
+    assert 0 < found[f"hits_{middle}"].sum() < found["tokens"].sum()
+
+
+def test_recovered_bits_are_positive_where_the_vector_helps():
+    nats, reference = np.array([1.0, 8.0, 5.0]), np.array([5.0, 5.0, 5.0])
+    np.testing.assert_allclose(recovered_bits(nats, reference), [4 / math.log(2), -3 / math.log(2), 0])
+    assert recovered_bits(np.array([0.0]), np.array([10 * math.log(2)]))[0] == pytest.approx(10)
+
+
+# Intervals
+
+
+def test_an_interval_holds_the_mean_and_narrows_with_n():
+    rng = np.random.default_rng(0)
+    widths = []
+    for n in (50, 200, 3200):
+        sample = rng.normal(3, 1, n)
+        low, high = bootstrap(np.mean, sample, n=400)
+        assert low < sample.mean() < high
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.25)  # as the root of n
+    assert widths[1] / widths[2] == pytest.approx(4, rel=0.25)
+    assert widths[0] == pytest.approx(2 * 1.96 / 50**0.5, rel=0.25)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for seed in range(150):
+        tokens = rng.integers(3, 20, 60).astype(float)
+        right = rng.binomial(tokens.astype(int), 0.4).astype(float)
+        low, high = bootstrap(ratio, right, tokens, n=200, seed=seed)
+        hits += low <= 0.4 <= high
+    assert 0.88 <= hits / 150 <= 0.99
+
+
+def test_headlines_are_resampled_together():
+    a = np.arange(1.0, 40)
+    assert bootstrap(ratio, 3 * a, a, n=50) == pytest.approx([3.0, 3.0])
+    assert bootstrap(np.mean, a, n=50, seed=4) == bootstrap(np.mean, a, n=50, seed=4)
+
+
+# Texts
+
+
+def test_bleu():
+    said = ["wall street falls as tariffs kick in", "oil rises on weak data from china"]
+    assert bleu(said, said) == pytest.approx(100)
+    assert bleu([s.upper() for s in said], said) == pytest.approx(100)  # the tokenizer is uncased
+    assert 0 < bleu(["wall street falls as tariffs end", said[1]], said) < 90
+    assert bleu(["", ""], said) == 0
+
+
+# Semantics
+
+
+def vectors_like(reference: np.ndarray, noise: float, rng) -> np.ndarray:
+    return reference + noise * rng.normal(size=reference.shape)
+
+
+def test_rank_correlation_of_the_same_of_noise_and_of_a_constant():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(60, 16))
+    assert rank_correlation(reference, reference) == pytest.approx(1)
+    assert rank_correlation(5 * reference, reference) == pytest.approx(1)  # cosines have no length
+    some = rank_correlation(vectors_like(reference, 0.5, rng), reference)
+    assert 0.5 < some < 0.95
+    assert abs(rank_correlation(rng.normal(size=(60, 16)), reference)) < 0.1
+    assert rank_correlation(np.ones((60, 16)), reference) == 0
+
+
+def test_recall_worked_by_hand():
+    angles = np.deg2rad([0, 10, 25, 90, 100])
+    reference = np.stack([np.cos(angles), np.sin(angles)], 1)
+    assert recall_at_k(reference, reference, k=2).tolist() == [1] * 5
+    moved = reference[[0, 3, 2, 1, 4]]  # two headlines have changed places
+    # nearest two now: 0 -> 2 3, 1 (at 90) -> 4 2, 2 -> 3 0, 3 (at 10) -> 0 2, 4 -> 1 2;
+    # the encoder's:   0 -> 1 2, 1 -> 0 2,         2 -> 1 0, 3 -> 4 2,         4 -> 3 2
+    assert recall_at_k(moved, reference, k=2).tolist() == [0.5, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_a_correlations_interval_is_as_wide_as_the_figure_really_moves():
+    """Held against the spread over fresh samples of headlines: pairs share headlines, and are not independent."""
+    rng = np.random.default_rng(0)
+
+    def sample():
+        reference = rng.normal(size=(100, 8))
+        return vectors_like(reference, 0.8, rng), reference
+
+    figures, widths = [], []
+    for k in range(150):
+        vectors, reference = sample()
+        figures.append(rank_correlation(vectors, reference))
+        if k < 6:
+            _, interval = semantics(vectors, reference, n_bootstrap=3000)
+            low, high = interval["rank_correlation"]
+            widths.append(high - low)
+    assert 0.95 < np.mean(widths) / (2 * 1.96 * np.std(figures)) < 1.35  # 0.8 where each headline counts but once
+
+
+def test_what_cant_be_measured_is_none():
+    for vectors in (np.ones((40, 4)), np.random.default_rng(0).normal(size=(5, 4))):
+        figures, interval = semantics(vectors, np.random.default_rng(1).normal(size=(len(vectors), 4)), 20)
+        assert figures == {"rank_correlation": None, "recall_at_10": None} and interval == {}

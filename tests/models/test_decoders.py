@@ -1,0 +1,288 @@
+"""Decoders: what the vector becomes, what they may see, and a search that is transformers' own."""
+
+import itertools
+
+import pytest
+import torch
+from transformers import modeling_utils
+from transformers.generation import utils as generation_utils
+
+from invlib.models.code_layout import LENGTH_SIZE, angles, collect, deal
+from invlib.models.decoders import Memory, OnePassDecoder, TiedVocabulary, build_decoder
+from invlib.models.model import InvertibleConfig, InvertibleSentenceModel
+
+ROWS = ("rnn", "att_pool")
+
+
+def vectors(model, n: int = 5) -> torch.Tensor:
+    torch.manual_seed(3)
+    return torch.randn(n, model.config.embedding_dim, device=model.device)
+
+
+def spread(model, size: float = 6.0):
+    """The same model with louder weights, so that an untrained one says different things of different vectors."""
+    with torch.no_grad():
+        for name, p in model.decoder.named_parameters():
+            if p.ndim > 1 and not name.endswith("slot_embeddings"):
+                p.mul_(1 if p is getattr(model.decoder.vocabulary, "weight", None) else size)
+    return model
+
+
+def next_logits(model, z: torch.Tensor, prefix: torch.Tensor) -> torch.Tensor:
+    """Logits after each prefix, (B, V), by a full pass without any cache."""
+    return model.logits(model.decoder.decode_states(z, prefix))[:, -1]
+
+
+# The memory
+
+
+def test_the_vector_is_cut_into_slots_that_share_one_layer():
+    torch.manual_seed(0)
+    memory = Memory(12, slots=3, n_embd=5)
+    z = torch.randn(2, 12)
+    found = memory(z)
+    assert found.shape == (2, 3, 5)
+    for k in range(3):
+        expected = memory.linear(z[:, 4 * k : 4 * k + 4]) + memory.slot_embeddings[k]
+        torch.testing.assert_close(found[:, k], expected)
+
+
+def test_a_slot_as_wide_as_the_decoder_has_no_layer():
+    memory = Memory(12, slots=1, n_embd=12)
+    z = torch.randn(2, 12)
+    assert not list(memory.parameters()) and torch.equal(memory(z), z.unsqueeze(1))
+
+
+def test_a_vector_that_cant_be_cut_is_an_error():
+    with pytest.raises(ValueError, match="10 numbers.*4 equal slots"):
+        Memory(10, slots=4, n_embd=8)
+
+
+def test_a_prefix_is_a_memory_token_of_its_own_and_numbers_are_read_at_one_size():
+    torch.manual_seed(0)
+    memory = Memory(16, slots=3, n_embd=5, prefix_size=4, code_weight=0.2)
+    prefix, code = torch.nn.functional.normalize(torch.randn(2, 4), dim=1), torch.randn(2, 12)
+    code = 0.2 * torch.nn.functional.normalize(code, dim=1)
+    found = memory(torch.cat([prefix, code], dim=1))
+    assert found.shape == (2, 4, 5)
+    torch.testing.assert_close(found[:, 0], memory.prefix(2 * prefix))
+    expected = memory.linear(code[:, :4] * 12**0.5 / 0.2) + memory.slot_embeddings[0]
+    torch.testing.assert_close(found[:, 1], expected)
+
+
+def test_a_dealt_code_is_collected_into_a_token_for_each_place():
+    torch.manual_seed(0)
+    memory = Memory(6 + LENGTH_SIZE + 30, slots=9, n_embd=5, prefix_size=6, code_weight=0.2, dealt=8)
+    lengths, values = torch.tensor([4, 7]), torch.randn(2, 9, 8)
+    code = torch.cat([angles(lengths), deal(values, lengths, 30)], dim=1) / memory.code_scale
+    found = memory(torch.cat([torch.randn(2, 6), code], dim=1))
+    there = collect(deal(values, lengths, 30), lengths, 9, 8)
+    torch.testing.assert_close(found[:, 1:], memory.linear(there) + memory.slot_embeddings)
+    assert (there[0, 4:] == 0).all() and (there[0, :4, :7] == values[0, :4, :7]).all()
+
+
+def test_a_position_starts_out_looking_at_its_own_slot(tiny_model):
+    """In the first cross-attention the score of slot t is the highest of all at position t, whatever is said."""
+    share = {}
+    for start in (True, False):
+        model = tiny_model("multi_query", embedding_dim=64, position_start=start)
+        decoder, k = model.decoder, model.config.slots
+        block = decoder.gpt2.transformer.h[0]
+        embeddings = decoder.gpt2.transformer.wpe.weight[:k] + decoder.vocabulary(torch.randint(5, 40, (k,)))
+        n = block.crossattention.embed_dim
+        queries = block.crossattention.q_attn(block.ln_cross_attn(embeddings))
+        keys = block.crossattention.c_attn(decoder.memory(vectors(model, 1))[0])[:, :n]
+        share[start] = ((queries @ keys.T).argmax(1) == torch.arange(k)).float().mean()
+    assert share[True] > 0.8 > 0.5 > share[False]
+
+
+# The words
+
+
+@pytest.mark.parametrize("kind", ["own", "encoder"])
+def test_logits_of_candidates_are_those_of_the_full_softmax(kind):
+    torch.manual_seed(0)
+    words = TiedVocabulary(kind, vocab_size=20, hidden_size=6, n_embd=4)
+    words.set_table(torch.randn(20, 6))
+    torch.nn.init.normal_(words.bias)
+    states, candidates = torch.randn(3, 4), torch.tensor([2, 3, 11, 19])
+    full = words.logits(states)
+    assert full.shape == (3, 20)
+    torch.testing.assert_close(words.logits(states, candidates), full[:, candidates])
+    assert words(torch.tensor([[1, 2]])).shape == (1, 2, 4)
+
+
+def test_the_encoders_words_are_read_and_not_saved():
+    torch.manual_seed(0)
+    words = TiedVocabulary("encoder", vocab_size=20, hidden_size=6, n_embd=4)
+    table = torch.randn(20, 6)
+    words.set_table(table)
+    ids = torch.tensor([[4, 7]])
+    torch.testing.assert_close(words(ids), words.to_decoder(table[ids] / table.std()))
+    assert "table" not in words.state_dict() and "table" not in dict(words.named_parameters())
+
+
+def test_own_words_are_tied():
+    words = TiedVocabulary("own", vocab_size=20, hidden_size=6, n_embd=4)
+    assert torch.equal(words(torch.tensor([5])), words.weight[[5]] * 2)  # times the root of the width
+    torch.testing.assert_close(words.logits(torch.ones(4)), words.weight.sum(1) + words.bias)
+
+
+def test_unknown_kinds_are_named():
+    with pytest.raises(ValueError, match="'both'.*own"):
+        TiedVocabulary("both", 20, 6, 4)
+    with pytest.raises(ValueError, match="'t5'.*transformer"):
+        build_decoder(InvertibleConfig(decoder="t5"))
+
+
+# What a decoder may see
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_decoder_sees_no_later_word(tiny_model, row):
+    model = tiny_model(row)
+    z, ids = vectors(model), torch.randint(5, 30, (5, 8), device=model.device)
+    before = model.decoder.decode_states(z, ids)
+    ids[:, 5] = 4
+    after = model.decoder.decode_states(z, ids)
+    torch.testing.assert_close(before[:, :5], after[:, :5])
+    assert not torch.allclose(before[:, 5:], after[:, 5:])
+
+
+@pytest.mark.parametrize("row", [*ROWS, "encoder_only"])
+def test_the_vector_reaches_every_position(tiny_model, row):
+    model = tiny_model(row)
+    z = vectors(model).requires_grad_()
+    ids = torch.randint(5, 30, (5, 8), device=model.device)
+    for t in range(8):
+        (gradient,) = torch.autograd.grad(model.decoder.decode_states(z, ids)[:, t].pow(3).sum(), z)
+        assert gradient.abs().sum() > 0
+
+
+def test_the_rnn_is_fed_the_vector_at_no_later_step(tiny_model):
+    """The LSTM's input is as wide as a word, and two vectors with the same first state decode the same."""
+    model = tiny_model("rnn")
+    decoder = model.decoder
+    assert decoder.lm.lstm.input_size == model.config.n_embd
+    z, ids = vectors(model), torch.randint(5, 30, (5, 8), device=model.device)
+    torch.testing.assert_close(decoder.decode_states(z, ids), decoder.lm.states(ids, decoder.start_states(z)))
+
+
+def test_one_pass_reads_positions_off_the_vector_alone(tiny_model):
+    model = tiny_model("encoder_only")
+    assert isinstance(model.decoder, OnePassDecoder)
+    z = vectors(model)
+    ids = torch.randint(5, 30, (2, 5, 8), device=model.device)
+    assert torch.equal(model.decoder.decode_states(z, ids[0]), model.decoder.decode_states(z, ids[1]))
+    longer = model.decoder.decode_states(z, torch.zeros(5, 12, dtype=torch.long, device=model.device))
+    torch.testing.assert_close(longer[:, :8], model.decoder.decode_states(z, ids[0]))
+
+
+# The search
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_beam_of_one_is_greedy(tiny_model, row):
+    """Held against a loop without a cache that takes the likeliest word at each step."""
+    model = spread(tiny_model(row))
+    z = vectors(model)
+    said = model.generate_ids(z, num_beams=1)
+    assert len({tuple(ids) for ids in said}) > 1
+    end = model.config.eos_token_id
+    for vector, ids in zip(z, said, strict=True):
+        prefix = torch.tensor([[model.config.bos_token_id]], device=model.device)
+        with torch.no_grad():
+            while prefix.shape[1] < model.config.max_length and (prefix.shape[1] == 1 or prefix[0, -1] != end):
+                word = next_logits(model, vector[None], prefix).argmax(-1, keepdim=True)
+                prefix = torch.cat([prefix, word], 1)
+        assert prefix[0, 1:].tolist() == ids
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_teacher_forced_argmax_is_what_greedy_says_on_its_own_prefix(tiny_model, row):
+    model = spread(tiny_model(row))
+    z = vectors(model)
+    for vector, ids in zip(z, model.generate_ids(z), strict=True):
+        full = torch.tensor([[model.config.bos_token_id, *ids]], device=model.device)
+        with torch.no_grad():
+            out = model(full, torch.ones_like(full), sentence_embedding=vector[None])
+            assert model.logits(out["states"]).argmax(-1).tolist() == ids
+
+
+@pytest.mark.parametrize("row", [*ROWS, "encoder_only"])
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_batch_decodes_as_each_vector_alone(tiny_model, row, num_beams):
+    model = spread(tiny_model(row))
+    z = vectors(model)
+    together = model.generate_ids(z, num_beams=num_beams)
+    assert together == model.generate_ids(z, num_beams=num_beams, batch_size=2)
+    assert together == [model.generate_ids(v[None], num_beams=num_beams)[0] for v in z]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_nothing_is_warned_of_where_one_text_ends_before_another(tiny_model, monkeypatch, row):
+    model = spread(tiny_model(row))
+    said, lengths = [], []
+    for place in (modeling_utils, generation_utils):
+        monkeypatch.setattr(place.logger, "warning_once", said.append)
+        monkeypatch.setattr(place.logger, "warning", said.append)
+    for bias in (0.1, 0.3, 1.0):  # the end token's: some texts end at once, some never
+        with torch.no_grad():
+            model.decoder.vocabulary.bias[model.config.eos_token_id] = bias
+        lengths.append({len(ids) for ids in model.generate_ids(vectors(model, 30))})
+    assert max(len(found) for found in lengths) > 1 and not said
+
+
+@pytest.fixture
+def toy():
+    """toy(row) -> a model over six words whose texts have at most three."""
+
+    def build(row: str) -> InvertibleSentenceModel:
+        torch.manual_seed(11)
+        pooling, decoder = ("rnn", "lstm") if row == "rnn" else ("constant", "transformer")
+        config = InvertibleConfig(
+            row=row, pooling=pooling, decoder=decoder, hidden_size=8, vocab_size=6, embedding_dim=8, slots=2,
+            n_embd=8, n_layer=1, n_head=2, n_inner=16, n_positions=8, word_embeddings="own", dropout=0.0,
+            max_length=4, pad_token_id=0, bos_token_id=1, eos_token_id=2, unk_token_id=3,
+        )  # fmt: skip
+        model = InvertibleSentenceModel(config).eval()
+        with torch.no_grad():
+            model.decoder.vocabulary.weight.normal_(0, 0.3)
+        return spread(model, 15.0)
+
+    return build
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_an_exhaustive_beam_finds_the_optimum(toy, row, length_penalty):
+    """All texts of three words at most are scored one by one; a beam as wide as their number finds the best."""
+    model = toy(row)
+    end, words = model.config.eos_token_id, range(6)
+    texts = [t for n in (1, 2, 3) for t in itertools.product(words, repeat=n)]
+    texts = [t for t in texts if end not in t[:-1] and (t[-1] == end or len(t) == 3)]
+    greedy_is_best = 0
+    for z in vectors(model, 12):
+        scores = {}
+        for text in texts:
+            full = torch.tensor([[1, *text]])
+            with torch.no_grad():
+                log_p = model.logits(model.decoder.decode_states(z[None], full[:, :-1]))[0].log_softmax(-1)
+            scores[text] = log_p[torch.arange(len(text)), torch.tensor(text)].sum().item() / len(text) ** length_penalty
+        best = max(scores, key=scores.get)
+        found = model.generate_ids(
+            z[None], num_beams=len(words) ** 3, length_penalty=length_penalty, early_stopping="never"
+        )
+        assert tuple(found[0]) == best
+        greedy_is_best += tuple(model.generate_ids(z[None])[0]) == best
+    assert greedy_is_best < 12  # else this test would pass without a beam
+
+
+def test_sampling_goes_through(tiny_model):
+    model = tiny_model()
+    z = vectors(model)
+    torch.manual_seed(0)
+    first = model.generate_ids(z, do_sample=True, temperature=2.0)
+    second = model.generate_ids(z, do_sample=True, temperature=2.0)
+    assert first != second
+    assert model.generate_ids(z, do_sample=True, top_k=1) == model.generate_ids(z)

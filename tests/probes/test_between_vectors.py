@@ -1,0 +1,137 @@
+"""Between vectors: what is measured is what is said to be measured."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from invlib.data import network
+from invlib.measures.text import teacher_forced
+from invlib.models.packed_ids import PackedIds
+from invlib.models.pooling import fit_components
+from invlib.probes import between_vectors
+from invlib.probes.between_vectors import (
+    bits_a_token,
+    differing,
+    disjoint_pairs,
+    means,
+    on_the_way,
+    one_word_changed,
+    random_pairs,
+    relative_distance,
+    sts_spearman,
+    words_exchanged,
+)
+
+
+@pytest.fixture
+def packed(tiny_encoder, tiny_material):
+    sentence = np.asarray(tiny_material.states["train"].sentence)
+    return PackedIds(tiny_encoder, fit_components(sentence, 8), 168, bits=1, max_length=16)
+
+
+def test_bits_a_token_are_the_reference_models_cross_entropy(tiny_model, tiny_material):
+    reference, data = tiny_model("no_vector"), tiny_material.dataset("test", layers=())
+    found = teacher_forced(reference, data, top_k=(1,))
+    ids = [data[k]["input_ids"][1:].tolist() for k in range(len(data))]
+    bits = bits_a_token(reference, ids, batch_size=5)
+    np.testing.assert_allclose(bits, found["nats"] / found["tokens"] / np.log(2), rtol=1e-5)
+    assert np.isnan(bits_a_token(reference, [[], ids[0]])[0])
+
+
+def test_a_pair_is_of_two_different_ones():
+    pairs = random_pairs(3, 500)
+    assert pairs.shape == (500, 2) and (pairs[:, 0] != pairs[:, 1]).all() and set(pairs.ravel()) == {0, 1, 2}
+    with pytest.raises(ValueError, match="1 sentence"):
+        random_pairs(1, 5)
+
+
+def test_disjoint_pairs_use_each_once():
+    pairs = disjoint_pairs(7)
+    assert pairs.shape == (3, 2) and len(set(pairs.ravel())) == 6
+    assert disjoint_pairs(7, 2).tolist() == pairs[:2].tolist()
+
+
+def test_exchanged_words_are_the_same_words(tiny_encoder):
+    texts = ["oil falls again", "gold", "oil oil", "copper slips again on weak data " * 4, "gold rises"]
+    kept, exchanged = words_exchanged(tiny_encoder, texts, longest=16)
+    assert kept == ["oil falls again", "gold rises"]  # one word, twice the same, too long: left out
+    for before, after in zip(kept, exchanged, strict=True):
+        assert sorted(before.split()) == sorted(after.split())
+        assert sum(x != y for x, y in zip(before.split(), after.split(), strict=True)) == 2
+
+
+def test_distance_is_in_units_of_two_sentences():
+    rng = np.random.default_rng(0)
+    z, other = rng.standard_normal((2, 400, 50))
+    np.testing.assert_allclose(relative_distance(z, other).mean(), 1, atol=0.02)
+    np.testing.assert_allclose(relative_distance(10 * z, 10 * z + 1), relative_distance(z, z + 0.1))
+    assert relative_distance(z, z).max() == 0
+
+
+def test_means_leave_out_what_is_not_there():
+    table = pd.DataFrame({"a": [1.0, 3.0, None], "b": [None, None, None]})
+    first, second = means(table, ["a", "b"], n_bootstrap=50)
+    assert first["mean"] == 2 and 1 <= first["low"] <= first["high"] <= 3 and first["n"] == 2
+    assert second == {"measure": "b", "mean": None, "low": None, "high": None, "n": 0}
+
+
+def test_on_the_way_begins_at_the_first_text(packed, tiny_model, tiny_material):
+    texts = tiny_material.corpus.splits["test"]["text"]
+    z, sentence = packed.encode(texts), packed.encoder.sentence_embedding(texts).numpy()
+    pairs = random_pairs(len(texts), 6)
+    start = on_the_way(packed, tiny_model("no_vector"), z, sentence, pairs, share=0.0)
+    assert start.text.tolist() == [packed.reconstruct([texts[a]])[0] for a in pairs[:, 0]]
+    np.testing.assert_allclose(start.cosine, 1, atol=0.05)
+    half = on_the_way(packed, tiny_model("no_vector"), z, sentence, pairs)
+    a, b = sentence[pairs[:, 0]], sentence[pairs[:, 1]]
+    middle = (a + b) / np.linalg.norm(a + b, axis=1, keepdims=True)
+    np.testing.assert_allclose(half.nearest_end, (a * middle).sum(1), atol=1e-5)
+    assert half.bits_a_token.gt(0).all() and half.text.tolist() != start.text.tolist()
+
+
+def test_one_word_changed_changes_as_much_in_a_control_that_is_exact(packed, tiny_material):
+    texts = tiny_material.corpus.splits["train"]["text"]
+    table = one_word_changed(packed, texts)
+    assert 10 < len(table) <= len(texts)
+    for row in table.itertuples():
+        before, after = row.text.split(), row.changed.split()
+        assert len(before) == len(after) and sum(x != y for x, y in zip(before, after, strict=True)) == 1
+    np.testing.assert_allclose(table.tokens_in, table.tokens_out)
+    assert table.distance.between(0.01, 2).all() and table.cosine.lt(1).all()
+
+
+def test_one_text_has_no_other_to_take_a_word_of(packed):
+    with pytest.raises(ValueError, match="1 text: .* give at least 2"):
+        one_word_changed(packed, ["a single headline"])
+
+
+def test_differing_counts_the_longer_ones_positions():
+    assert differing([1, 2, 3], [1, 2, 3]) == 0 and differing([1, 2], [1, 3, 4, 5]) == 0.75 and differing([], []) == 0
+
+
+def test_sts_needs_the_hub(tiny_model, monkeypatch):
+    monkeypatch.setattr(network, "hub_answers", lambda: False)
+    assert sts_spearman(tiny_model("hybrid")) is None
+
+
+def test_sts_is_spearmans_correlation_with_peoples_scores(packed, monkeypatch, tiny_material):
+    import datasets
+
+    texts = list(tiny_material.corpus.splits["train"]["text"])
+    first, second = texts[:12], texts[1:13]
+    a, b = packed.encode(first), packed.encode(second)
+    scores = (between_vectors.unit(a) * between_vectors.unit(b)).sum(1) ** 3
+    made = datasets.Dataset.from_dict({"sentence1": first, "sentence2": second, "score": scores})
+    monkeypatch.setattr(network, "hub_answers", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: made)
+    assert sts_spearman(packed) == pytest.approx(1.0)
+
+
+def test_beside_the_ends_an_empty_text_has_no_bits_and_nearer_is_above_zero():
+    table = pd.DataFrame(
+        {"text": ["a b", " ", "c"], "bits_a_token": [9.0, 3.0, 6.0], "cosine": [0.8, 0.0, 0.5], "nearest_end": 0.7}
+    )
+    found = between_vectors.beside_the_ends(table, 6.0)
+    np.testing.assert_allclose(found["times the real bits"], [1.5, np.nan, 1.0])
+    np.testing.assert_allclose(found["beyond the nearest end"], [0.1, -0.7, -0.2])
+    assert found["share beyond it"].tolist() == [1.0, 0.0, 0.0] and table["bits_a_token"].notna().all()

@@ -1,0 +1,40 @@
+"""What is lost is counted at the true word pieces, and intervals resample headlines."""
+
+import numpy as np
+import pytest
+
+from invlib.measures.text import generated_matches
+from invlib.probes.error_analysis import LENGTHS_NAMES, TIMES_NAMES, lengths_met, position_hits, share_by, times_met
+
+
+@pytest.fixture
+def config(tiny_model):
+    return tiny_model("no_vector").config
+
+
+def test_hits_are_those_of_generated_matches(config):
+    end, unknown = config.eos_token_id, config.unk_token_id
+    said = [[5, 6, end], [5, 7, 7, end], [unknown, end]]
+    true = [[config.bos_token_id, 5, 6, end], [config.bos_token_id, 5, 6, end], [config.bos_token_id, unknown, end]]
+    table = position_hits(said, true, config)
+    assert table.right.tolist() == [1, 1, 1, 1, 0, 0, 0, 1] and table.length.tolist() == [3] * 6 + [2] * 2
+    assert table.position.tolist() == [1, 2, 3, 1, 2, 3, 1, 2] and table.piece.tolist()[:2] == [5, 6]
+    found = generated_matches(said, true, config)
+    np.testing.assert_array_equal(table.groupby("headline")["right"].sum(), found["right"])
+
+
+def test_bins_have_their_ends_on_the_left():
+    counts = np.array([0, 1, 10, 11, 100, 1000, 1001])
+    assert list(times_met(range(7), counts)) == [TIMES_NAMES[k] for k in (0, 1, 1, 2, 2, 3, 4)]
+    assert list(lengths_met([3, 8, 9, 28, 29])) == [LENGTHS_NAMES[k] for k in (0, 0, 1, 4, 5)]
+
+
+def test_a_share_weighs_its_rows_and_resamples_headlines(config):
+    end = config.eos_token_id
+    true = [[0, 5, 5, end]] * 6
+    said = [[5, 5, end]] * 3 + [[9, 9, 9, end]] * 3  # whole headlines right or wrong
+    table = position_hits(said, true, config)
+    table["met"] = times_met(table["piece"], np.where(np.arange(200) == 5, 3, 0))
+    found = share_by(table, "met", n_bootstrap=400).set_index("met")
+    assert found.index.tolist() == ["never", "1 to 10"] and found.n.tolist() == [6, 12]
+    assert (found.share == 0.5).all() and (found.low < 0.2).all() and (found.high > 0.8).all()

@@ -1,0 +1,106 @@
+"""Noise and fewer bits: in the units that are said, fitted on the training vectors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from invlib.models.packed_ids import PackedIds
+from invlib.models.pooling import fit_components
+from invlib.probes.robustness import (
+    best_of,
+    given_back,
+    most_exact,
+    packed_beside,
+    packed_bits,
+    quantized,
+    robustness,
+    short_figures,
+    vectors_of,
+    with_noise,
+)
+
+
+def test_noise_is_in_each_numbers_standard_deviations_and_seeded():
+    z, spread = np.zeros((4000, 3), np.float32), np.array([1.0, 0.1, 5.0])
+    moved = with_noise(z, spread, 0.2)
+    np.testing.assert_allclose(moved.std(0) / spread, 0.2, rtol=0.05)
+    np.testing.assert_array_equal(moved, with_noise(z, spread, 0.2))
+    assert (with_noise(z, spread, 0.2, seed=1) != moved).any() and moved.dtype == np.float32
+    np.testing.assert_array_equal(with_noise(z, spread, 0.0), z)
+
+
+def test_bits_are_a_symmetric_scale_for_each_number():
+    z = np.array([[0.5, -3.0], [-1.0, 9.0], [0.1, 0.4]], np.float32)
+    found = quantized(z, np.array([1.0, 4.0]), 3)  # seven levels: -3 to 3 times a third of the largest
+    np.testing.assert_allclose(found, [[2 / 3, -8 / 3], [-1, 4], [0, 0]], atol=1e-6)
+    many = np.random.default_rng(0).standard_normal((500, 4)).astype(np.float32)
+    largest = np.abs(many).max(0)
+    assert np.abs(quantized(many, largest, 8) - many).max() <= 0.5 * largest.max() / 127 + 1e-6
+    with pytest.raises(ValueError, match="bits=1"):
+        quantized(many, largest, 1)
+
+
+def test_vectors_are_what_encode_gives(tiny_model, tiny_material, float32):
+    model, data = tiny_model("hybrid"), tiny_material.dataset("test", layers=("word", "last"))
+    found = vectors_of(model, data, batch_size=5)
+    np.testing.assert_allclose(found, model.encode(tiny_material.corpus.splits["test"]["text"]), atol=2e-2)
+    assert found.shape == (16, 64)
+
+
+def test_a_control_that_is_exact_loses_with_noise_only(tiny_encoder, tiny_material):
+    sentence = np.asarray(tiny_material.states["train"].sentence)
+    packed = PackedIds(tiny_encoder, fit_components(sentence, 8), 160, bits=1, max_length=16)
+    table = robustness(
+        packed, tiny_material.dataset("test"), tiny_material.dataset("train"), 12, noise=(0.0, 3.0), bits=(4,),
+        n_bootstrap=20,
+    )  # fmt: skip
+    exact = table.exact_match.tolist()
+    assert exact[0] == 1 and exact[1] < 0.5 and exact[2] == 1 and (table.n == 12).all()
+    assert table.noise.tolist() == [0, 3, 0] and table.bits.isna().tolist() == [True, True, False]
+    assert (table.low <= table.generated_accuracy).all() and (table.generated_accuracy <= table.high).all()
+
+
+def test_packed_beside_leaves_out_what_has_no_room(tiny_encoder):
+    components = np.eye(32, dtype=np.float32)[:, :8]
+    id_bits = (tiny_encoder.vocab_size - 1).bit_length()
+    made = packed_beside(tiny_encoder, components, 8 + id_bits // 2, 0.2, 16)
+    assert 1 not in made and all(p.bits == bits and p.prefix == 8 for bits, p in made.items()) and 8 in made
+    assert sorted(packed_beside(tiny_encoder, components, 160, 0.2, 16)) == [1, 2, 4, 8]
+
+
+def test_the_best_is_chosen_at_each_level():
+    levels = {"noise": [0.0, 0.4, 0.0], "bits": [None, None, 4]}
+    tables = {1: [0.9, 0.7, 0.5], 8: [1.0, 0.2, 0.5]}
+    best = best_of({bits: pd.DataFrame(levels | {"generated_accuracy": a}) for bits, a in tables.items()})
+    assert best.generated_accuracy.tolist() == [1.0, 0.7, 0.5] and best.packed_bits.tolist() == [8, 1, 1]
+    assert best.noise.tolist() == [0, 0.4, 0] and best.bits.isna().tolist() == [True, True, False]
+
+
+def test_short_figures_are_those_of_the_longer_ways(tiny_model, tiny_material):
+    model, layers = tiny_model("hybrid"), ("word", "last")
+    data, train = tiny_material.dataset("test", layers=layers), tiny_material.dataset("train", layers=layers)
+    found = short_figures(model, data, train, noise=0.4, n_bootstrap=20)
+    noisy = robustness(model, data, train, noise=(0.0, 0.4), bits=(), n_bootstrap=20)
+    accuracies = [found["generated_accuracy"], found["noisy_accuracy"]]
+    np.testing.assert_allclose(accuracies, noisy.generated_accuracy)
+    given = given_back(model, vectors_of(model, data), data, 20)
+    assert found["exact_match"] == given["exact_match"] and found["exact_match_high"] == given["exact_high"]
+    assert found["rank_correlation_low"] <= found["rank_correlation"] <= found["rank_correlation_high"]
+    assert found["n"] == 16
+
+
+def test_the_most_exact_of_the_packed_has_the_fewest_bits_that_hold_the_texts(tiny_encoder, tiny_material):
+    data, components = tiny_material.dataset("test", layers=()), np.eye(32, dtype=np.float32)[:, :8]
+    assert most_exact(packed_beside(tiny_encoder, components, 160, 0.2, 16), data).bits == 1
+    narrow = 8 + int(data.lengths.max()) * (tiny_encoder.vocab_size - 1).bit_length() // 2  # room at two bits a number
+    assert most_exact(packed_beside(tiny_encoder, components, narrow, 0.2, 16), data).bits == 2
+
+
+def test_packed_bits_are_those_of_the_headlines_that_come_back(tiny_material, tiny_settings):
+    """Where all come back whole, all of the reference's bits; where no id has room, nothing is said."""
+    bits = np.linspace(10, 60, len(tiny_material.states["test"]))
+    found = packed_bits(tiny_material, 160, bits, tiny_settings)
+    assert found["bits"] == pytest.approx(bits[: tiny_settings.n_generate].mean())
+    assert found["low"] < found["bits"] < found["high"]
+    narrow = packed_bits(tiny_material, 24, bits, tiny_settings)
+    assert narrow["bits"] is None or narrow["bits"] < found["bits"]

@@ -1,0 +1,41 @@
+"""The folders of invlib: each imports only from those before it, and the face costs nothing."""
+
+import ast
+import subprocess
+import sys
+
+from invlib import paths
+
+ORDER = (
+    "paths", "settings", "data", "encoders", "measures", "models", "training", "evaluation", "probes",
+    "language_models", "views", "series", "cli",
+)  # fmt: skip
+
+
+def test_a_folder_imports_only_from_those_before_it():
+    package = paths.ROOT / "invlib"
+    seen = set()
+    for file in package.rglob("*.py"):
+        place = file.relative_to(package).with_suffix("").parts[0]
+        if place == "__init__":
+            continue
+        seen.add(place)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "invlib":
+                parts = node.module.split(".")
+                targets = parts[1:2] or [alias.name for alias in node.names]
+                back = [t for t in targets if ORDER.index(t) > ORDER.index(place)]
+                assert not back, f"{file.relative_to(package)} imports from {back}, which stands after {place}"
+    assert seen == set(ORDER)
+
+
+def test_the_face_loads_what_is_asked_for():
+    import invlib
+
+    assert invlib.load_preset.__module__ == "invlib.settings" and callable(invlib.train)
+    assert {"InvertibleSentenceModel", "evaluate"} <= set(dir(invlib))
+
+
+def test_the_package_costs_nothing_at_import():
+    code = "import sys, invlib; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0

@@ -1,0 +1,417 @@
+"""Training: what a run leaves, and that a run which was stopped goes on as if it had not been."""
+
+import dataclasses
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from invlib import paths
+from invlib.encoders.frozen import hash_weights
+from invlib.models.model import InvertibleSentenceModel
+from invlib.models.pooling import fit_components
+from invlib.training import callbacks
+from invlib.training import train as train_module
+from invlib.training import trainer as trainer_module
+from invlib.training.record import finished, plain
+from invlib.training.train import Clock, collate, main, train
+from invlib.training.trainer import InvertibleTrainer, sent_sim_loss, usable_checkpoint
+
+COLUMNS = ["epoch", "step", "minutes", "train_loss", "validation_loss", "accuracy", "bertscore_f1", "learning_rate"]
+
+
+class Killed(BaseException):
+    """What a kill is to the code that runs: nothing that it could catch."""
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """killed_after(step): the next training is killed when it has done so many steps; None: it is not."""
+    real = Clock
+
+    def arrange(step: int | None):
+        class Mortal(real):
+            def on_step_end(self, args, state, control, **more):
+                if step is not None and state.global_step >= step:
+                    raise Killed
+                return super().on_step_end(args, state, control, **more)
+
+        monkeypatch.setattr(train_module, "Clock", Mortal)
+
+    return arrange
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """A list that grows at each training that is really begun."""
+    begun, real = [], InvertibleTrainer.train
+
+    def counted(self, *args, **more):
+        begun.append(more.get("resume_from_checkpoint"))
+        return real(self, *args, **more)
+
+    monkeypatch.setattr(InvertibleTrainer, "train", counted)
+    return begun
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, bertscore_every_epoch=4)
+    before = tiny_material.encoder.hash
+    model, curves = train(settings, run, tiny_material)
+    folder = run / "models" / "att_pool_32"
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "training.json"]
+    assert list(curves.columns)[: len(COLUMNS)] == COLUMNS and curves.epoch.tolist() == [1, 2]
+    assert curves.step.tolist() == [5, 10]
+    assert curves[["validation_loss", "accuracy", "bertscore_f1", "learning_rate", "train_loss"]].notna().all(axis=None)
+    assert curves.validation_loss.iloc[1] < curves.validation_loss.iloc[0]
+    pd.testing.assert_frame_equal(pd.read_csv(run / "curves" / "att_pool_32.csv"), curves)
+    done = paths.read_json(folder / "training.json")
+    assert done["stopped_by"] == "epochs" and done["epochs"] == 2 and done["train_headlines"] == 40
+    assert done["data_hash"] == "0123456789ab" and done["seconds"] > 0 and done["sent_sim_seconds"] > 0
+    assert done["settings"]["embedding_dim"] == 32
+    # the frozen encoder is as it was, and the model that is returned is the one that lies there
+    assert hash_weights(tiny_material.encoder.model, tiny_material.encoder.tokenizer) == before
+    again = InvertibleSentenceModel.from_pretrained(folder)
+    np.testing.assert_array_equal(model.encode(["oil falls"]), again.encode(["oil falls"]))
+    assert model.folder == folder and not model.training
+    assert "att_pool_32 done" in (run / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("row", ["att_pool", "rnn", "hybrid"])
+def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, tiny_material, killed_after, row):
+    """Three epochs of five steps; killed in the second and, resumed, in the third."""
+    settings = replace(tiny_settings, row=row, epochs=3)
+    if row == "hybrid":  # with a rate that falls, noise, and vectors that are moved away
+        settings = replace(settings, embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=32)
+        settings = replace(settings, schedule="cosine", code_noise=0.1, between=0.5, neighbours=2)
+    killed_after(None)
+    _, curves = train(settings, run / "whole", tiny_material)
+    for step in (7, 12):
+        killed_after(step)
+        with pytest.raises(Killed):
+            train(settings, run / "cut", tiny_material)
+        assert not (run / "cut" / "models" / settings.name / "training.json").exists()
+    killed_after(None)
+    torch.manual_seed(99)  # whatever the process did before
+    _, resumed = train(settings, run / "cut", tiny_material)
+    name = f"models/{settings.name}"
+    assert same(weights(run / "whole" / name), weights(run / "cut" / name))
+    columns = ["epoch", "step", "validation_loss", "accuracy"]
+    pd.testing.assert_frame_equal(resumed[columns], curves[columns], check_dtype=False)
+    log = (run / "cut" / "log.txt").read_text()
+    assert log.count("epoch 1.00 validation") == 1  # the first epoch was not done again
+
+
+def test_time_is_counted_over_resumes(run, tiny_settings, tiny_material, killed_after):
+    settings = replace(tiny_settings, epochs=3)
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(settings, run, tiny_material)
+    clock = run / "models" / "att_pool_32" / "checkpoints" / "clock.json"
+    paths.write_json(clock, {"seconds": 1000.0})
+    killed_after(None)
+    train(settings, run, tiny_material)
+    assert paths.read_json(run / "models" / "att_pool_32" / "training.json")["seconds"] > 1000
+
+
+@pytest.mark.parametrize("damaged", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_damaged_newest_checkpoint_falls_back(run, tiny_settings, tiny_material, killed_after, trainings, damaged):
+    settings = replace(tiny_settings, epochs=3)
+    killed_after(12)
+    with pytest.raises(Killed):
+        train(settings, run, tiny_material)
+    work = run / "models" / "att_pool_32" / "checkpoints"
+    newest = work / "checkpoint-10"
+    whole = (newest / damaged).read_bytes()
+    (newest / damaged).write_bytes(whole[: len(whole) // 2])
+    killed_after(None)
+    with pytest.warns(UserWarning, match="checkpoint-10 is damaged"):
+        _, curves = train(settings, run, tiny_material)
+    assert trainings[-1].endswith("checkpoint-5")
+    assert curves.step.tolist() == [5, 10, 15]
+
+
+def test_with_every_checkpoint_damaged_it_begins_anew(run, tiny_settings, tiny_material, killed_after, trainings):
+    settings = replace(tiny_settings, epochs=2)
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(settings, run, tiny_material)
+    work = run / "models" / "att_pool_32" / "checkpoints"
+    (work / "checkpoint-5" / "model.safetensors").write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert usable_checkpoint(work) is None
+    killed_after(None)
+    _, curves = train(settings, run, tiny_material)
+    assert trainings[-1] is None and curves.step.tolist() == [5, 10]
+    assert usable_checkpoint(run / "nowhere") is None
+
+
+def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, epochs=50, minutes=1e-6)
+    _, curves = train(settings, run, tiny_material)
+    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
+    assert done["stopped_by"] == "time" and done["epochs"] < 1
+    assert len(curves) == 1 and curves.validation_loss.notna().all()
+
+
+def test_a_twin_has_its_own_time_limit(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, row="no_vector", epochs=50, minutes=60.0, twin_minutes=1e-6)
+    train(settings, run, tiny_material)
+    assert paths.read_json(run / "models" / "no_vector_32" / "training.json")["stopped_by"] == "time"
+
+
+def test_a_plateau_stops_and_the_best_epoch_is_kept(run, tiny_settings, tiny_material):
+    """A rate so high that it gets worse: the weights are those of the lowest validation loss, not the last."""
+    settings = replace(
+        tiny_settings, epochs=40, learning_rate=0.05, stop_patience=2, plateau_patience=9, sent_sim_weight=0.0
+    )
+    model, curves = train(settings, run, tiny_material)
+    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
+    assert done["stopped_by"] == "plateau" and len(curves) < 40
+    assert curves.validation_loss.idxmin() == len(curves) - 3
+    assert done["validation_loss"] == curves.validation_loss.min()
+    from invlib.measures.intervals import ratio
+    from invlib.measures.text import teacher_forced
+
+    found = teacher_forced(model, tiny_material.dataset("validation"), top_k=(1,))
+    assert ratio(found["nats"], found["tokens"]) == pytest.approx(done["validation_loss"], rel=0.02)
+
+
+def test_a_resumed_run_counts_on_towards_its_plateau(run, tiny_settings, tiny_material, killed_after):
+    """The rate is nothing, so nothing gets better: three epochs, whether or not the run was killed in the third."""
+    settings = replace(tiny_settings, epochs=40, learning_rate=1e-12, stop_patience=2, sent_sim_weight=0.0)
+    _, whole = train(settings, run / "whole", tiny_material)
+    killed_after(len(whole) * 5 - 2)
+    with pytest.raises(Killed):
+        train(settings, run / "cut", tiny_material)
+    killed_after(None)
+    _, resumed = train(settings, run / "cut", tiny_material)
+    assert len(whole) < 10 and resumed.step.tolist() == whole.step.tolist()
+
+
+def test_unchanged_settings_load_and_a_changed_one_trains_anew(run, tiny_settings, tiny_material, trainings):
+    settings = replace(tiny_settings, epochs=1)
+    first, curves = train(settings, run, tiny_material)
+    measured = replace(settings, n_generate=3, n_bootstrap=7, rows=("rnn_8",))  # says how, not what
+    again, read = train(measured, run, tiny_material)
+    assert len(trainings) == 1
+    assert same(first.state_dict(), again.state_dict())
+    pd.testing.assert_frame_equal(curves, read)
+    for change in ({"seed": 1}, {"learning_rate": 1e-4}, {"candidates": 0}):
+        train(replace(settings, **change), run, tiny_material)
+    other = replace(tiny_material, corpus=SimpleNamespace(**{**vars(tiny_material.corpus), "data_hash": "f" * 12}))
+    train(replace(settings, candidates=0), run, other)  # other headlines are another model
+    assert len(trainings) == 5
+    assert not same(first.state_dict(), weights(run / "models" / "att_pool_32"))
+
+
+def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny_material, killed_after, trainings):
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(tiny_settings, run, tiny_material)
+    killed_after(None)
+    train(replace(tiny_settings, learning_rate=1e-4), run, tiny_material)
+    assert trainings == [None, None]
+
+
+def test_checkpoints_from_before_a_setting_are_gone_on_with(
+    run, tiny_settings, tiny_material, killed_after, trainings
+):
+    killed_after(7)
+    with pytest.raises(Killed):
+        train(tiny_settings, run, tiny_material)
+    begun = run / "models" / "att_pool_32" / "checkpoints" / "settings.json"
+    record = paths.read_json(begun)
+    record["settings"].pop("code_noise")
+    paths.write_json(begun, record)
+    killed_after(None)
+    train(tiny_settings, run, tiny_material)
+    assert trainings[-1].endswith("checkpoint-5")
+
+
+def test_the_seed_decides_the_weights(run, tiny_settings, tiny_material):
+    settings = replace(tiny_settings, epochs=1)
+    names = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(hash(name) % 1000)
+        train(replace(settings, seed=seed), run / name, tiny_material)
+        names.append(weights(run / name / "models" / "att_pool_32"))
+    assert same(names[0], names[1]) and not same(names[0], names[2])
+
+
+def test_sent_sim_is_applied_as_often_as_the_settings_say(run, tiny_settings, tiny_material, monkeypatch):
+    calls, real = [], sent_sim_loss
+    monkeypatch.setattr(trainer_module, "sent_sim_loss", lambda *a: calls.append(a[3]) or real(*a))
+    train(replace(tiny_settings, epochs=1, sent_sim_every=2), run / "a", tiny_material)
+    assert calls == [4, 4, 4]  # steps 0, 2 and 4 of five, four headlines each
+    train(replace(tiny_settings, epochs=1, sent_sim_weight=0.0), run / "b", tiny_material)
+    train(replace(tiny_settings, epochs=1, row="no_vector"), run / "c", tiny_material)
+    assert len(calls) == 3
+    assert not same(weights(run / "a/models/att_pool_32"), weights(run / "b/models/att_pool_32"))
+
+
+def test_what_a_model_depends_on_is_in_its_settings(tiny_settings, tmp_path):
+    kept = plain(tiny_settings)
+    assert json.loads(json.dumps(kept)) == kept
+    measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch"}
+    others = {"table_minutes", "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps"}
+    assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - others
+    assert not finished(tmp_path, tiny_settings, "abc", "e1")
+    paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc", "encoder_hash": "e1"})
+    assert finished(tmp_path, tiny_settings, "abc", "e1")
+    assert not finished(tmp_path, replace(tiny_settings, dropout=0.5), "abc", "e1")
+    assert not finished(tmp_path, tiny_settings, "abd", "e1")
+    assert not finished(tmp_path, tiny_settings, "abc", "e2")  # the folder of that name holds other weights now
+    paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc"})
+    assert finished(tmp_path, tiny_settings, "abc", "e1")  # a record from before that was written down
+
+
+def test_an_older_record_never_stands_beside_new_weights(run, tiny_settings, tiny_material, monkeypatch):
+    """A training that is killed where it writes leaves no model that is taken for the old one."""
+    train(tiny_settings, run, tiny_material)
+    folder = run / "models" / "att_pool_32"
+    real = paths.write_csv
+
+    def full(file, table):
+        if file.parent.name == "curves":  # where the weights have just been written
+            raise OSError("disk full")
+        return real(file, table)
+
+    monkeypatch.setattr(paths, "write_csv", full)
+    with pytest.raises(OSError, match="disk full"):
+        train(replace(tiny_settings, weight_decay=0.5), run, tiny_material)
+    assert not finished(folder, tiny_settings, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
+
+
+def test_scoring_is_not_on_the_rows_time(run, tiny_settings, tiny_material, monkeypatch):
+    """A slower scorer leaves as many steps: what a model is measured by is no part of its training."""
+    now = [0.0]
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def slow(*_):
+        now[0] += 1000.0
+        return np.ones(4)
+
+    monkeypatch.setattr(trainer_module, "bertscore", slow)
+    train(replace(tiny_settings, bertscore_every_epoch=4, minutes=1.0, epochs=3), run, tiny_material)
+    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
+    assert done["epochs"] == 3 and done["seconds"] == 0 and now[0] >= 3000
+
+
+def test_rows_that_cant_be_built_are_named_before_anything_is_read(run, monkeypatch, capsys):
+    monkeypatch.setattr(train_module, "load_material", lambda *_: pytest.fail("the headlines were read"))
+    with pytest.raises(SystemExit):
+        main(["--preset", "smoke", "--row", "hybrid_96", "--row", "cls_decoder_64", "--data", "synthetic"])
+    assert "give D = 384" in capsys.readouterr().err
+
+
+def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_settings, monkeypatch, capsys, tiny_folder):
+    def preset(name, rows=None, **_):
+        rows = (rows or "rnn_16",)
+        return replace(tiny_settings, preset=name, row=None, embedding_dim=None, epochs=1, rows=rows)
+
+    monkeypatch.setattr(train_module, "load_preset", preset)
+    monkeypatch.setattr(train_module, "load_material", lambda settings: tiny_material)
+    main(["--preset", "smoke", "--row", "cls_decoder_32", "--run", str(run)])
+    assert "validation_loss" in capsys.readouterr().out
+    main(["--preset", "smoke", "--run", str(run)])
+    assert sorted(p.name for p in (run / "models").iterdir()) == ["cls_decoder_32", "rnn_16"]
+    shutil.rmtree(run)
+
+
+# hybrid: what training gives it beside headlines
+
+
+def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settings, tiny_material):
+    settings = replace(
+        tiny_settings, row="hybrid", embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=32,
+        code_noise=0.1, between=0.5, added_sentences=0.5, schedule="cosine", epochs=3,
+    )  # fmt: skip
+    model, curves = train(settings, run, tiny_material)
+    done = paths.read_json(run / "models" / "hybrid_64" / "training.json")
+    assert done["train_headlines"] == 40 and done["added_sentences"] == 20
+    assert curves.step.tolist() == [8, 16, 24]  # sixty sentences, eight a step
+    assert curves.learning_rate.iloc[-1] < 0.1 * curves.learning_rate.max()
+    sentence = np.asarray(tiny_material.states["train"].sentence)
+    np.testing.assert_allclose(model.pooling.components, fit_components(sentence, model.config.prefix_size), atol=1e-5)
+    assert len(tiny_material.training_set(("last",), 0.01, 0)) == 40  # less than half a sentence is none
+    dataset = tiny_material.training_set(("word", "last"), 0.5, 0)
+    made = dataset[45]
+    assert not made["real"] and dataset[3]["real"] and made["token_embeddings"].shape[1] == 64
+    words = tiny_material.encoder.word_embeddings[made["input_ids"].tolist()]
+    np.testing.assert_array_equal(made["token_embeddings"][:, :32], words)
+
+
+def test_a_rate_falls_with_the_time_that_is_over(run, tiny_settings, tiny_material, monkeypatch):
+    """Half of the minutes gone: half of the rate, however few of the steps are done."""
+    monkeypatch.setattr(Clock, "share", 0.5)
+    monkeypatch.setattr(trainer_module, "WARMUP", 1)
+    settings = replace(tiny_settings, schedule="cosine", epochs=4, learning_rate=1e-3, candidates=0)
+    _, curves = train(settings, run, tiny_material)
+    assert curves.learning_rate.iloc[0] == pytest.approx(0.5e-3)
+
+
+def test_noise_reaches_the_loss(tiny_settings, tiny_material, tiny_model, monkeypatch):
+    seen = []
+
+    def spy(z, noise, between, real):
+        seen.append((noise, between, real.tolist()))
+        return z
+
+    monkeypatch.setattr(trainer_module, "perturbed", spy)
+    settings = replace(tiny_settings, code_noise=0.3, between=0.2, epochs=1)
+    state = SimpleNamespace(global_step=1, max_steps=4)
+    trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25, neighbours=None)
+    trainer.moved = lambda *args: InvertibleTrainer.moved(trainer, *args)
+    batch = collate([tiny_material.dataset("train")[k] for k in range(3)])
+    loss = InvertibleTrainer.compute_loss(trainer, tiny_model("att_pool"), batch)
+    assert seen == [(0.3, 0.05, [True] * 3)] and loss > 0
+
+
+def test_what_is_said_half_way_reaches_the_loss(tiny_settings, tiny_material, monkeypatch):
+    """The share grows to its whole by the middle of training; a mixed vector gets no noise, the others do."""
+    seen = []
+
+    def mix(z, ids, mask, real, share):
+        seen.append(share)
+        return z + 100, ids + 1, mask, torch.tensor([True, False, False])
+
+    moved = lambda z, noise, between, real: seen.append(real.tolist()) or z + 1  # noqa: E731
+    monkeypatch.setattr(trainer_module, "perturbed", moved)
+    settings = replace(tiny_settings, code_noise=0.3, halfway=0.4)
+    batch = collate([tiny_material.dataset("train")[k] for k in range(3)])
+    for progress, share in ((0.25, 0.2), (0.75, 0.4)):
+        trainer = SimpleNamespace(settings=settings, progress=lambda p=progress: p, halfway=SimpleNamespace(mix=mix))
+        found = InvertibleTrainer.moved(trainer, torch.zeros(3, 2), batch)
+        assert seen == [share, [False, True, True]]
+        assert found["sentence_embedding"].tolist() == [[100, 100], [1, 1], [1, 1]]
+        assert torch.equal(found["input_ids"], batch["input_ids"] + 1)
+        seen.clear()
+
+
+def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, tiny_material, trainings):
+    train(tiny_settings, run, tiny_material)
+    file = run / "models" / "att_pool_32" / "training.json"
+    done = paths.read_json(file)
+    done["settings"].pop("code_noise")
+    paths.write_json(file, done)
+    train(tiny_settings, run, tiny_material)
+    assert len(trainings) == 1
+    other = replace(tiny_settings, code_noise=0.1)
+    assert not finished(file.parent, other, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
