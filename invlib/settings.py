@@ -49,7 +49,9 @@ class Settings:
     slots: int = setting(16, "K, the memory tokens that the vector is cut into")
     encoder_layers: tuple[str, ...] = setting(("last",), "the encoder's layers that pooling reads: word, last or both")
     queries: int = setting(32, "learned queries of multi_query and hybrid; each fills one slot of the code")
-    dealt: int = setting(0, "multi_query, hybrid: numbers of the code that a word piece is dealt at most; 0 = slots")
+    numbers_per_piece: int = setting(
+        0, "multi_query, hybrid: numbers of the code that one word piece gets at most; 0 = slots"
+    )
     position_start: bool = setting(True, "multi_query, hybrid: start each query at one token position")
     prefix_size: int | None = setting(None, "numbers of hybrid's semantic prefix; None = about a third")
     code_weight: float = setting(0.2, "length of hybrid's code, beside its prefix of length 1")
@@ -63,21 +65,25 @@ class Settings:
 
     epochs: int = setting(40, "at most this many epochs")
     minutes: float | None = setting(None, "at most this many minutes of training a row")
-    twin_minutes: float | None = setting(None, "at most this many minutes for a no-vector twin")
-    table_minutes: float | None = setting(None, "minutes of each run of a notebook's own table, all alike (07 on)")
-    ablations: tuple[str, ...] = setting((), "variants of hybrid that notebook 07 trains, table_minutes each")
+    no_vector_minutes: float | None = setting(None, "at most this many minutes for a no-vector twin")
+    ablation_minutes: float | None = setting(None, "minutes of each run of a notebook's own table, all alike (07 on)")
+    ablations: tuple[str, ...] = setting((), "variants of hybrid that notebook 07 trains, ablation_minutes each")
     batch_size: int = setting(64, "headlines a step")
     learning_rate: float = setting(1e-3, "AdamW's starting learning rate")
     weight_decay: float = setting(0.01, "AdamW's weight decay")
     plateau_patience: int = setting(1, "epochs without a better validation loss before the rate is halved")
     stop_patience: int = setting(4, "epochs without a better validation loss before training stops")
     schedule: str = setting("plateau", "plateau: the rate is halved where the loss stands; cosine: down to 0 in time")
-    code_noise: float = setting(0.0, "noise on the vector in training, in standard deviations of each number")
-    between: float = setting(0.0, "share of headlines whose vectors training moves away (noise.py), at its end")
-    halfway: float = setting(0.0, "share of headlines that training mixes with another's, to be said both (halfway.py)")
-    added_sentences: float = setting(0.0, "sentences of random and swapped word pieces a training headline")
-    candidates: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
-    neighbours: int = setting(0, "nearest word pieces that each of the batch's own brings into the training loss")
+    vector_noise: float = setting(0.0, "noise on the vector in training, in standard deviations of each number")
+    interpolation_noise_share: float = setting(
+        0.0, "share of headlines whose vectors training moves away (vector_noise.py), at its end"
+    )
+    mixup_share: float = setting(
+        0.0, "share of headlines that training mixes with another's, to be said both (interpolation.py)"
+    )
+    random_sentence_ratio: float = setting(0.0, "sentences of random and swapped word pieces a training headline")
+    sampled_negatives: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
+    hard_negatives: int = setting(0, "nearest word pieces that each of the batch's own brings into the training loss")
     sent_sim_weight: float = setting(0.1, "weight of sent_sim_loss; 0 = without")
     sent_sim_every: int = setting(32, "sent_sim_loss is computed at each k-th step")
     sent_sim_size: int = setting(16, "headlines of the batch that sent_sim_loss reads")
@@ -190,10 +196,17 @@ def check_values(settings: Settings) -> None:
     for name in counts:
         if getattr(s, name) is not None and getattr(s, name) < 1:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
-    for name in ("minutes", "twin_minutes", "table_minutes", "lm_minutes", "learning_rate", "code_weight"):
+    for name in ("minutes", "no_vector_minutes", "ablation_minutes", "lm_minutes", "learning_rate", "code_weight"):
         if getattr(s, name) is not None and getattr(s, name) <= 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
-    for name in ("dealt", "neighbours", "code_noise", "between", "halfway", "added_sentences"):
+    for name in (
+        "numbers_per_piece",
+        "hard_negatives",
+        "vector_noise",
+        "interpolation_noise_share",
+        "mixup_share",
+        "random_sentence_ratio",
+    ):
         if getattr(s, name) < 0:
             raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
     if s.schedule not in ("plateau", "cosine"):

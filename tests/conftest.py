@@ -77,7 +77,7 @@ def tiny_settings(tiny_folder) -> Settings:
     return Settings(
         preset="smoke", encoder=tiny_folder, row="att_pool", embedding_dim=32, max_length=16, slots=4, n_embd=32,
         n_layer=2, n_head=2, n_inner=64, n_positions=32, dropout=0.0, epochs=2, batch_size=8, learning_rate=3e-3,
-        candidates=20, sent_sim_every=2, sent_sim_size=4, bertscore_every_epoch=0, n_bootstrap=20, n_generate=12,
+        sampled_negatives=20, sent_sim_every=2, sent_sim_size=4, bertscore_every_epoch=0, n_bootstrap=20, n_generate=12,
     )  # fmt: skip
 
 
@@ -116,8 +116,13 @@ def tiny_model(tiny_settings, tiny_encoder):
         if row == "cls_decoder":
             changes = {"embedding_dim": tiny_encoder.hidden_size, **changes}
         if row in ("multi_query", "hybrid"):
-            dealt = 32 if row == "hybrid" else 0
-            own = {"encoder_layers": ("word", "last"), "queries": 8, "dealt": dealt, "embedding_dim": 64}
+            numbers_per_piece = 32 if row == "hybrid" else 0
+            own = {
+                "encoder_layers": ("word", "last"),
+                "queries": 8,
+                "numbers_per_piece": numbers_per_piece,
+                "embedding_dim": 64,
+            }
             changes = own | changes
         return build_model(replace(tiny_settings, row=row, **changes), tiny_encoder).eval()
 

@@ -7,7 +7,7 @@ import sys
 from invlib import paths
 
 ORDER = (
-    "paths", "settings", "data", "encoders", "measures", "models", "training", "evaluation", "probes",
+    "paths", "rows", "settings", "data", "encoders", "measures", "models", "training", "evaluation", "probes",
     "language_models", "views", "series", "cli",
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ def test_every_preset_loads_and_its_rows_can_be_built(name):
         config = model_config(chosen, hidden_size=hidden)
         assert config.n_embd % config.n_head == 0
         even = (config.embedding_dim - config.prefix_size) % config.slots == 0
-        assert config.decoder != "transformer" or config.dealt or even
+        assert config.decoder != "transformer" or config.numbers_per_piece or even
         assert config.max_length <= config.n_positions
 
 
@@ -52,7 +52,15 @@ def test_compared_rows_get_equal_terms():
     which = {"row": None, "embedding_dim": None}
     assert all(row | which == deck[0] | which for row in deck)
     (hybrid,) = [row for row in rows if row["row"] == "hybrid"]
-    own = {"row", "embedding_dim", "encoder_layers", "dealt", "code_noise", "added_sentences", "schedule"}
+    own = {
+        "row",
+        "embedding_dim",
+        "encoder_layers",
+        "numbers_per_piece",
+        "vector_noise",
+        "random_sentence_ratio",
+        "schedule",
+    }
     own |= {"learning_rate", "sent_sim_weight"}
     assert {k for k, v in hybrid.items() if v != deck[0][k]} == own
 
@@ -211,6 +219,6 @@ def test_layers_and_schedules_that_do_not_exist_are_refused():
         load_preset("smoke", encoder_layers="middle")
     with pytest.raises(ValueError, match="unknown schedule 'linear'"):
         load_preset("smoke", schedule="linear")
-    with pytest.raises(ValueError, match="between is -0.5"):
-        load_preset("smoke", between=-0.5)
+    with pytest.raises(ValueError, match="interpolation_noise_share is -0.5"):
+        load_preset("smoke", interpolation_noise_share=-0.5)
     assert load_preset("smoke", encoder_layers="word last").encoder_layers == ("word", "last")

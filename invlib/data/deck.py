@@ -1,6 +1,5 @@
 """Everything that is typed from the slide deck: its headlines, its examples, its results."""
 
-
 import pandas as pd
 
 DECK = pd.DataFrame(  # the slide deck's own results: teacher-forced accuracy, BERTScore with deberta-xlarge-mnli

@@ -16,7 +16,7 @@ from invlib.encoders.hub import quiet_loading, weights_folder
 from invlib.settings import LAYERS, device, precision
 
 
-def continuing(tokenizer, size: int = 0) -> Tensor:
+def continues_word(tokenizer, size: int = 0) -> Tensor:
     """Which word pieces go on with a word, (V,) bool; size: V at least, where a model has more rows than pieces."""
     vocabulary = tokenizer.get_vocab()
     found = torch.zeros(max(size, 1 + max(vocabulary.values())), dtype=torch.bool)

@@ -10,7 +10,7 @@ import torch
 from invlib.data.headlines import Corpus, load_headlines
 from invlib.encoders.batches import Joined, StatesDataset
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
-from invlib.encoders.random_sentences import added_sentences
+from invlib.encoders.random_sentences import random_sentences
 from invlib.encoders.token_states import TokenStates, token_states
 from invlib.settings import Settings
 
@@ -38,7 +38,7 @@ class Material:
         n = round(added * len(train))
         if not n:
             return train
-        made = added_sentences(train.ids(), self.encoder, n, seed)
+        made = random_sentences(train.ids(), self.encoder, n, seed)
         made = token_states(self.encoder, made, max(map(len, made)), progress=False)  # a notebook would keep the bar
         return Joined([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
 

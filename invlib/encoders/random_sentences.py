@@ -15,7 +15,7 @@ def ordinary_pieces(encoder: FrozenEncoder) -> np.ndarray:
     return np.array(sorted(ordinary))
 
 
-def added_sentences(real: Sequence[Sequence[int]], encoder: FrozenEncoder, n: int, seed: int = 0) -> list[list[int]]:
+def random_sentences(real: Sequence[Sequence[int]], encoder: FrozenEncoder, n: int, seed: int = 0) -> list[list[int]]:
     """`n` made sentences as word-piece ids, [CLS] and [SEP] included, with the lengths of real ones.
 
     In turn: random pieces, all equally often; a real sentence with a random share of its pieces swapped for random

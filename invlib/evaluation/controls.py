@@ -10,10 +10,10 @@ from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import Settings, select_row
 from invlib.training.record import model_hash
 
-TWIN_SLOT = 24  # numbers of a twin's slot: a constant carries nothing, so any width would do
+NO_VECTOR_SLOT = 24  # numbers of a twin's slot: a constant carries nothing, so any width would do
 
 
-def twin_name(settings: Settings) -> str:
+def no_vector_name(settings: Settings) -> str:
     """The no-vector twin of a row: a decoder of the same shape, trained on a constant vector.
 
     A constant carries nothing however wide it is, so the rows that share a Transformer decoder share one twin; where
@@ -21,12 +21,12 @@ def twin_name(settings: Settings) -> str:
     """
     if settings.row in ("rnn", "encoder_only"):
         return f"no_vector_{settings.embedding_dim}_{settings.row}"
-    return f"no_vector_{settings.embedding_dim if not settings.n_embd else TWIN_SLOT * settings.slots}"
+    return f"no_vector_{settings.embedding_dim if not settings.n_embd else NO_VECTOR_SLOT * settings.slots}"
 
 
-def twin_names(settings: Settings, rows: list[str]) -> list[str]:
+def no_vector_names(settings: Settings, rows: list[str]) -> list[str]:
     """The twins that these rows need, each once, in the rows' order."""
-    return list(dict.fromkeys(twin_name(select_row(settings, row)) for row in rows))
+    return list(dict.fromkeys(no_vector_name(select_row(settings, row)) for row in rows))
 
 
 def trained_on(folder: Path, settings: Settings, material: Material) -> bool:
@@ -62,15 +62,13 @@ def reference_folder(run: str | Path, settings: Settings, material: Material) ->
     return min(found, key=lambda folder: paths.read_json(folder / "training.json")["validation_loss"])
 
 
-def reference_model(
-    run: str | Path, settings: Settings, material: Material
-) -> tuple[InvertibleSentenceModel, str]:
+def reference_model(run: str | Path, settings: Settings, material: Material) -> tuple[InvertibleSentenceModel, str]:
     """The reference language model of a run and its hash; FileNotFoundError where the run has none."""
     folder = reference_folder(run, settings, material)
     return InvertibleSentenceModel.from_pretrained(folder), model_hash(folder)
 
 
-def swapped_vectors(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+def shuffled_vectors(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """Another sentence's vector for each: (N, D) -> (N, D), none in its place."""
     n = len(vectors)
     if n < 2:

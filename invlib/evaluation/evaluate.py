@@ -10,7 +10,7 @@ from invlib import paths
 from invlib.encoders.batches import StatesDataset
 from invlib.encoders.material import Material, load_material
 from invlib.encoders.token_states import TokenStates
-from invlib.evaluation.controls import reference_folder, references, swapped_vectors, trained_on, twin_name
+from invlib.evaluation.controls import no_vector_name, reference_folder, references, shuffled_vectors, trained_on
 from invlib.measures.intervals import bootstrap, ratio
 from invlib.measures.scorers import bertscore, paraphrase_similarity, scorer_names
 from invlib.measures.similarity import rank_correlation, rank_correlation_interval, recall_at_k
@@ -30,7 +30,7 @@ def trained_settings(model: InvertibleSentenceModel) -> Settings:
 
 
 @lru_cache(maxsize=16)
-def forced_without_vector(folder: Path, weights: str, states: Path, n: int) -> dict[str, np.ndarray]:
+def no_vector_teacher_forced(folder: Path, weights: str, states: Path, n: int) -> dict[str, np.ndarray]:
     """`teacher_forced` of a no-vector model over the first n headlines; kept, for every row asks for the same.
 
     `weights` is the model's hash, so that a model which was trained anew is measured anew.
@@ -48,10 +48,10 @@ def reference_nats(
     """
     folder = reference_folder(run, settings, material)
     weights = model_hash(folder)
-    return forced_without_vector(folder, weights, dataset.states.folder, len(dataset))["nats"], weights
+    return no_vector_teacher_forced(folder, weights, dataset.states.folder, len(dataset))["nats"], weights
 
 
-def spoken(
+def generate_and_score(
     model, vectors: np.ndarray, dataset: StatesDataset, settings: Settings, num_beams: int = 1, **search
 ) -> dict:
     """What the model says from the vectors (N, D), against the data set's first N headlines, one entry a headline."""
@@ -73,16 +73,16 @@ def spoken(
 
 
 @lru_cache(maxsize=16)
-def spoken_without_vector(
+def no_vector_generation(
     folder: Path, weights: str, states: Path, n_forced: int, n: int, scorers: str, num_beams: int
 ) -> dict:
     """`spoken` of a no-vector model against the first n headlines; kept likewise."""
     model = InvertibleSentenceModel.from_pretrained(folder)
-    vectors = forced_without_vector(folder, weights, states, n_forced)["sentence_embedding"][:n]
-    return spoken(model, vectors, StatesDataset(TokenStates(states)), Settings(scorers=scorers), num_beams)
+    vectors = no_vector_teacher_forced(folder, weights, states, n_forced)["sentence_embedding"][:n]
+    return generate_and_score(model, vectors, StatesDataset(TokenStates(states)), Settings(scorers=scorers), num_beams)
 
 
-def spoken_figures(out: dict) -> dict:
+def generation_metrics(out: dict) -> dict:
     """The sums over headlines of what `spoken` found."""
     return {
         "generated_accuracy": ratio(out["right"], out["positions"]),
@@ -93,7 +93,7 @@ def spoken_figures(out: dict) -> dict:
     }
 
 
-def forced_figures(found: dict, reference: np.ndarray | None) -> dict:
+def teacher_forced_metrics(found: dict, reference: np.ndarray | None) -> dict:
     """The sums over headlines of what `teacher_forced` found."""
     bits = None if reference is None else recovered_bits(found["nats"], reference)
     return {
@@ -156,10 +156,10 @@ def evaluate(
     vectors = found["sentence_embedding"]
     known = run and references(run, settings, material)
     reference, reference_hash = reference_nats(run, dataset, settings, material) if known else (None, None)
-    out = spoken(model, vectors[:n], dataset, settings, num_beams)
+    out = generate_and_score(model, vectors[:n], dataset, settings, num_beams)
     meaning, meaning_ci = semantics(vectors, dataset.sentence, settings.n_bootstrap)
     ci95 = {**intervals(found, out, reference, settings.n_bootstrap), **meaning_ci}
-    forced = forced_figures(found, reference)
+    forced = teacher_forced_metrics(found, reference)
     some = out["reference"][:64]
     lengths = [len(ids) for ids in model.encoder.tokenizer(some)["input_ids"]]
     # A headline that was cut, or of unknown words alone, can't be encoded again from its pieces
@@ -179,7 +179,7 @@ def evaluate(
         "epochs": training.get("epochs"), "model_hash": model_hash(model.folder) if model.folder else None,
         "data_hash": material.corpus.data_hash, "data_source": material.corpus.source, "device": str(device()),
         **forced, "top_k": {str(k): ratio(found[f"hits_{k}"], found["tokens"]) for k in TOP_K},
-        **spoken_figures(out),
+        **generation_metrics(out),
         "bertscore_model": scorer["bertscore"], "paraphrase_model": scorer["paraphrase"],
         "reference_bits": None if reference is None else float(reference.mean() / np.log(2)),
         "reference_model": reference_hash,
@@ -194,13 +194,13 @@ def control_figures(model, dataset, vectors, n, settings, material, reference, r
 
     def measured(found: dict, out: dict) -> dict:
         ci95 = intervals(found, out, reference, settings.n_bootstrap)
-        return {**forced_figures(found, reference), **spoken_figures(out), "ci95": ci95}
+        return {**teacher_forced_metrics(found, reference), **generation_metrics(out), "ci95": ci95}
 
-    swapped = swapped_vectors(vectors)
+    swapped = shuffled_vectors(vectors)
     found = teacher_forced(model, dataset, vectors=swapped, top_k=(1,))
-    shuffled = measured(found, spoken(model, swapped[:n], dataset, settings, num_beams))
+    shuffled = measured(found, generate_and_score(model, swapped[:n], dataset, settings, num_beams))
     controls = {"shuffled_vector": shuffled, "no_vector": None}
-    folder = run / "models" / twin_name(settings) if run else None
+    folder = run / "models" / no_vector_name(settings) if run else None
     if folder and trained_on(folder, settings, material):
         training = paths.read_json(folder / "training.json")
         twin = folder, model_hash(folder), dataset.states.folder, len(dataset)
@@ -208,6 +208,6 @@ def control_figures(model, dataset, vectors, n, settings, material, reference, r
             "model": folder.name,
             "train_seconds": training["seconds"],
             "stopped_by": training["stopped_by"],
-            **measured(forced_without_vector(*twin), spoken_without_vector(*twin, n, settings.scorers, num_beams)),
+            **measured(no_vector_teacher_forced(*twin), no_vector_generation(*twin, n, settings.scorers, num_beams)),
         }
     return controls

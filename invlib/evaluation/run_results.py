@@ -18,7 +18,7 @@ ABLATIONS = {  # variants that notebook 07 trains for its own tables, and what i
     "plain": "nothing: the whole design",
     "no_position_start": "queries start anywhere",
     "last_only": "word embeddings not read",
-    "slots": "even slots, nothing is dealt out",
+    "slots": "even slots, whatever the length",
     "own_words": "the decoder learns its own words",
     "no_added": "no added sentences",
     "no_noise": "no noise in training",

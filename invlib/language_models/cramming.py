@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from invlib.language_models.fit_vectors import LEARNING_RATE, STEPS, fit, start_vectors, table_of
+from invlib.language_models.fit_vectors import LEARNING_RATE, STEPS, fit, fit_table, start_vectors
 from invlib.language_models.frozen import FrozenLM, padded, token_scores
 from invlib.measures.intervals import bootstrap, ratio
 
@@ -22,7 +22,7 @@ PAPER_CAPACITY = {  # tokens in one vector, natural text; the paper's table of m
 }  # fmt: skip
 
 
-def states_after(lm: FrozenLM, vectors: Tensor, labels: Tensor) -> Tensor:
+def states_after_vectors(lm: FrozenLM, vectors: Tensor, labels: Tensor) -> Tensor:
     """The states that say a text's tokens when vectors (B, K, H) stand before it; labels (B, T) -> (B, T, H).
 
     The last vector says the first token: no begin token stands between.
@@ -34,21 +34,22 @@ def states_after(lm: FrozenLM, vectors: Tensor, labels: Tensor) -> Tensor:
 def cram(
     lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], n_vectors: int = 1, *, steps: int = STEPS,
     learning_rate: float = LEARNING_RATE, batch_size: int = 64, seed: int | Sequence[int] = 0, stop: bool = True,
-    candidates: int = 0, progress: bool = True, curve: list | None = None,
+    sampled_negatives: int = 0, progress: bool = True, curve: list | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:  # fmt: skip
     """Each text (a string, or ids with the end token) into `n_vectors` input vectors of its own.
 
-    Returns `table_of`'s table, one row a text, and the vectors (N, n_vectors, H) float32. batch_size=1 is one text at
-    a time. seed: of the start, one for all texts or one for each. stop, candidates, curve: see `fit`.
+    Returns `fit_table`'s table, one row a text, and the vectors (N, n_vectors, H) float32. batch_size=1 is one text at
+    a time. seed: of the start, one for all texts or one for each. stop, sampled_negatives, curve: see `fit`.
     """
     ids = lm.ids(texts)
     check_room(lm, ids, n_vectors)
     found = fit(
-        lm, lambda values, labels: states_after(lm, values, labels), ids, start_vectors(lm, ids, n_vectors, seed),
-        steps=steps, learning_rate=learning_rate, batch_size=batch_size, stop=stop, candidates=candidates,
+        lm, lambda values, labels: states_after_vectors(lm, values, labels), ids,
+        start_vectors(lm, ids, n_vectors, seed),
+        steps=steps, learning_rate=learning_rate, batch_size=batch_size, stop=stop, sampled_negatives=sampled_negatives,
         progress=progress, name="cramming", curve=curve,
     )  # fmt: skip
-    return table_of(lm, ids, found, read(lm, found["vectors"], ids, batch_size)), found["vectors"]
+    return fit_table(lm, ids, found, read(lm, found["vectors"], ids, batch_size)), found["vectors"]
 
 
 def check_room(lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int) -> None:
@@ -77,7 +78,7 @@ def score(lm: FrozenLM, vectors: np.ndarray, texts: Sequence[str] | Sequence[lis
     for k in range(0, len(ids), batch_size):
         part = torch.as_tensor(vectors[k : k + batch_size]).to(lm.device)
         labels = padded(ids[k : k + batch_size], lm.device)
-        nats, right = token_scores(lm.head(states_after(lm, part, labels)), labels)
+        nats, right = token_scores(lm.head(states_after_vectors(lm, part, labels)), labels)
         rows += zip((labels >= 0).sum(1).tolist(), nats.sum(1).tolist(), right.sum(1).tolist(), strict=True)
     return pd.DataFrame(rows, columns=["tokens", "nats", "correct"])
 
@@ -155,26 +156,26 @@ def capacity(table: pd.DataFrame, at_least: float = 0.99) -> int:
 
 def batched_speed(
     lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], n_vectors: int = 1, *, steps: int = 20,
-    batch_size: int = 64, n_single: int = 8, candidates: int = 1000,
+    batch_size: int = 64, n_single: int = 8, sampled_negatives: int = 1000,
 ) -> dict[str, float]:  # fmt: skip
     """Texts a second in one run, with equal steps and dtype, and how many times those of one text at a time they are.
 
     Every text has all its steps. single: one at a time, as the published code does it; n_single texts, spread over the
-    lengths. batched: side by side, the very same steps. sampled: side by side, the loss over `candidates` (see `fit`).
+    lengths. batched: side by side, the very same steps. sampled: side by side, the loss over `sampled_negatives`.
     Returns these three, ratio and sampled_ratio against single, and steps.
     """
     ids = sorted(lm.ids(texts), key=len)
     few = [ids[i] for i in np.linspace(0, len(ids) - 1, min(n_single, len(ids))).round().astype(int)]
     speed = {}
     for name, part, size, drawn in (
-        ("single", few, 1, 0), ("batched", ids, batch_size, 0), ("sampled", ids, batch_size, candidates)
+        ("single", few, 1, 0), ("batched", ids, batch_size, 0), ("sampled", ids, batch_size, sampled_negatives)
     ):  # fmt: skip
         start = start_vectors(lm, part, n_vectors)
 
         def once(n, part=part, size=size, start=start, drawn=drawn):
             fit(
-                lm, lambda values, labels: states_after(lm, values, labels), part, start,
-                steps=n, batch_size=size, stop=False, candidates=drawn, progress=False,
+                lm, lambda values, labels: states_after_vectors(lm, values, labels), part, start,
+                steps=n, batch_size=size, stop=False, sampled_negatives=drawn, progress=False,
             )  # fmt: skip
 
         once(0)  # what only a first step costs is not measured
@@ -185,7 +186,7 @@ def batched_speed(
     return {**speed, **ratios, "steps": steps}
 
 
-def reading_ms(lm: FrozenLM, vectors: np.ndarray, texts: Sequence[str] | Sequence[list[int]]) -> float:
+def decoding_ms(lm: FrozenLM, vectors: np.ndarray, texts: Sequence[str] | Sequence[list[int]]) -> float:
     """Milliseconds a text that it takes to read vectors (N, K, H) freely, side by side."""
     ids = lm.ids(texts)
     read(lm, vectors[:2], ids[:2])  # the first call is slower; it is not timed

@@ -19,9 +19,7 @@ STEPS, LEARNING_RATE, BETAS, WEIGHT_DECAY = 5000, 1e-2, (0.9, 0.9), 0.01  # Kura
 CHECK, RIVALS = 10, 4  # where the loss runs over a sample of the tokens: see `Loss`
 
 
-def start_vectors(
-    lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int, seed: int | Sequence[int] = 0
-) -> Tensor:
+def start_vectors(lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int, seed: int | Sequence[int] = 0) -> Tensor:
     """(N, n_vectors, H): normal numbers times the standard deviation of the model's input embeddings.
 
     Drawn for each text from the seed (one for all, or one for each) and its ids, so that a text starts alike whatever
@@ -58,14 +56,18 @@ def adamw_step(
 class Loss:
     """Each text's cross-entropy, over all tokens of the vocabulary or over a sample of them.
 
-    Over all (candidates=0) is what the papers do. With a vocabulary of 30 522 most of a small model's step goes into
-    that; so with candidates=n the loss runs over the texts' own tokens, n others drawn anew at each step (corrected
-    for, as in training), and the RIVALS likeliest tokens of each place at the last check. Whether a token is right is
+    Over all (sampled_negatives=0) is what the papers do. With a vocabulary of 30 522 most of a small model's step goes
+    into that. With sampled_negatives=n the loss runs over the texts' own tokens, n others drawn anew at each step
+    (corrected for, as in training), and the RIVALS likeliest tokens of each position at the last check. Whether a token is right is
     asked of all tokens always: then at every CHECK-th step.
     """
 
-    def __init__(self, lm: FrozenLM, candidates: int = 0):
-        self.lm, self.candidates, self.rivals = lm, candidates, torch.zeros(0, dtype=torch.int64, device=lm.device)
+    def __init__(self, lm: FrozenLM, sampled_negatives: int = 0):
+        self.lm, self.sampled_negatives, self.rivals = (
+            lm,
+            sampled_negatives,
+            torch.zeros(0, dtype=torch.int64, device=lm.device),
+        )
         self.generator = torch.Generator(lm.device).manual_seed(0)  # the same texts and starts: the same draws
 
     def __call__(self, states: Tensor, labels: Tensor, check: bool) -> tuple[Tensor, dict[str, Tensor] | None]:
@@ -79,17 +81,19 @@ class Loss:
         def summed(values: Tensor) -> Tensor:
             return values.new_zeros(len(labels)).index_add(0, owner, values)
 
-        if check or not self.candidates:
-            with torch.set_grad_enabled(not self.candidates):
+        if check or not self.sampled_negatives:
+            with torch.set_grad_enabled(not self.sampled_negatives):
                 logits = self.lm.head(states)  # (N, V)
                 nats = F.cross_entropy(logits, targets, reduction="none")
             loss, right = summed(nats), logits.detach().argmax(-1) == targets
             found = {"nats": loss.detach(), "correct": summed(right.to(nats.dtype)).long()}
-            if not self.candidates:
+            if not self.sampled_negatives:
                 return loss, found
             self.rivals = logits.topk(min(RIVALS, logits.shape[1]), dim=-1).indices.flatten()
         seen = torch.cat([targets, self.rivals])
-        candidates, correction = draw_candidates(seen, self.lm.vocab_size, self.candidates, generator=self.generator)
+        candidates, correction = draw_candidates(
+            seen, self.lm.vocab_size, self.sampled_negatives, generator=self.generator
+        )
         logits = self.lm.head(states, candidates) + correction
         nats = F.cross_entropy(logits, torch.searchsorted(candidates, targets), reduction="none")
         return summed(nats), found
@@ -98,7 +102,7 @@ class Loss:
 def fit(
     lm: FrozenLM, states_of: Callable[[Tensor, Tensor], Tensor], ids: Sequence[Sequence[int]], start: Tensor, *,
     steps: int = STEPS, learning_rate: float = LEARNING_RATE, betas: tuple[float, float] = BETAS,
-    weight_decay: float = WEIGHT_DECAY, batch_size: int = 64, stop: bool = True, candidates: int = 0,
+    weight_decay: float = WEIGHT_DECAY, batch_size: int = 64, stop: bool = True, sampled_negatives: int = 0,
     progress: bool = True, name: str = "fitting", curve: list | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Fit each text's vectors until all its tokens are the most likely ones, or for `steps` steps.
@@ -106,8 +110,8 @@ def fit(
     states_of(values (B, P, H), labels (B, T)) -> (B, T, H), of which `lm.head` makes logits; labels are -100 after a
     text's end; start (N, P, H). A text that is done leaves the batch with its part of the optimiser's state, and the
     next one takes its place: long ones first, so that texts of like length stand together. stop=False: every text has
-    all the steps. candidates: see `Loss`; 0 makes a text's vectors independent of those beside it. curve: a list that
-    gets a dict for each text and check: text, step, loss (nats a token), correct.
+    all the steps. sampled_negatives: see `Loss`; 0 makes a text's vectors independent of those beside it. curve: a list
+    that gets a dict for each text and check: text, step, loss (nats a token), correct.
 
     Returns vectors (N, P, H), those of most right tokens where a text was never done, and (N,) steps, correct and nats
     (summed over the tokens).
@@ -115,17 +119,17 @@ def fit(
     if not len(ids):
         raise ValueError("there is no text to fit")
     waiting = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    vectors, found, turn, loss_of = torch.empty_like(start), np.zeros((len(ids), 3)), 0, Loss(lm, candidates)
+    vectors, found, turn, loss_of = torch.empty_like(start), np.zeros((len(ids), 3)), 0, Loss(lm, sampled_negatives)
     state: dict[str, Tensor] = {}
     with tqdm(total=len(ids), desc=name, unit="text", disable=not progress, mininterval=2) as bar:
         while waiting or len(state["text"]):
             room = batch_size - len(state["text"]) if state else batch_size
             joined = bool(waiting and room)
             if joined:
-                joining, waiting = newcomers(waiting[:room], start), waiting[room:]
+                joining, waiting = joining_state(waiting[:room], start), waiting[room:]
                 state = {k: torch.cat([state[k], v]) for k, v in joining.items()} if state else joining
                 labels = padded([ids[i] for i in state["text"].tolist()], start.device)
-            check = not candidates or joined or turn % CHECK == 0 or bool((state["count"] >= steps).any())
+            check = not sampled_negatives or joined or turn % CHECK == 0 or bool((state["count"] >= steps).any())
             values, tokens, turn = state["values"].detach().requires_grad_(), (labels >= 0).sum(1), turn + 1
             loss, now = loss_of(states_of(values, labels), labels, check)
             if not torch.isfinite(loss).all():
@@ -162,7 +166,7 @@ def fit(
     }  # fmt: skip
 
 
-def newcomers(texts: list[int], start: Tensor) -> dict[str, Tensor]:
+def joining_state(texts: list[int], start: Tensor) -> dict[str, Tensor]:
     """The state of texts that join: one row each in every tensor."""
     values = start[texts].clone()
     zero = torch.zeros(len(texts), dtype=torch.int64, device=start.device)
@@ -181,7 +185,7 @@ def keep_best(state: dict[str, Tensor], values: Tensor, correct: Tensor, nats: T
     state["best_nats"] = torch.where(better, nats, state["best_nats"])
 
 
-def table_of(lm: FrozenLM, ids: Sequence[Sequence[int]], found: dict, said: Sequence[Sequence[int]]) -> pd.DataFrame:
+def fit_table(lm: FrozenLM, ids: Sequence[Sequence[int]], found: dict, said: Sequence[Sequence[int]]) -> pd.DataFrame:
     """What came of each text, one row a text.
 
     tokens (the end token counts), steps, correct and accuracy (over its tokens), nats and nats_alone (cross-entropy
@@ -202,8 +206,10 @@ def table_of(lm: FrozenLM, ids: Sequence[Sequence[int]], found: dict, said: Sequ
     })  # fmt: skip
 
 
-def recovered(table: pd.DataFrame, reference_bits: np.ndarray, n_bootstrap: int = 1000) -> dict[str, float]:
-    """Recovered bits of the texts of `table_of`'s table, a mean: bits, with low and high, a 95 % interval.
+def recovered_bits_interval(
+    table: pd.DataFrame, reference_bits: np.ndarray, n_bootstrap: int = 1000
+) -> dict[str, float]:
+    """Recovered bits of the texts of `fit_table`'s table, a mean: bits, with low and high, a 95 % interval.
 
     reference_bits (N,): what each text costs under the study's reference language model.
     """

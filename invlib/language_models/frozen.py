@@ -79,17 +79,17 @@ class FrozenLM:
         """Logits of states (..., H) over all tokens, (..., V), or over `candidates` (C,) alone; float32 at least."""
         layer = self.model.get_output_embeddings()
         if candidates is None:
-            return sharp(layer(states))
+            return at_least_float32(layer(states))
         bias = None if layer.bias is None else layer.bias[candidates]
-        return sharp(F.linear(states, layer.weight[candidates], bias))
+        return at_least_float32(F.linear(states, layer.weight[candidates], bias))
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """ids (B, T) -> input embeddings (B, T, H)."""
         return self.model.get_input_embeddings()(input_ids)
 
     def scores(self, texts: Sequence[str] | Sequence[list[int]], batch_size: int = 64) -> pd.DataFrame:
-        """What the model makes of texts by itself, after the begin token: `scores_alone` of their ids."""
-        return scores_alone(self.model, self.ids(texts), self.bos_token_id, batch_size)
+        """What the model makes of texts by itself, after the begin token: `unconditional_scores` of their ids."""
+        return unconditional_scores(self.model, self.ids(texts), self.bos_token_id, batch_size)
 
     @torch.no_grad()
     def generate_ids(self, vectors: Tensor, longest: int, batch_size: int = 64) -> list[list[int]]:
@@ -129,13 +129,13 @@ def token_scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return nats.view_as(labels), logits.detach().argmax(-1) == labels
 
 
-def sharp(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
     """Logits in float32 at least."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 @torch.no_grad()
-def scores_alone(model, ids: Sequence[Sequence[int]], bos_token_id: int, batch_size: int = 64) -> pd.DataFrame:
+def unconditional_scores(model, ids: Sequence[Sequence[int]], bos_token_id: int, batch_size: int = 64) -> pd.DataFrame:
     """What a causal LM makes of texts after the begin token, one row a text.
 
     tokens, nats (cross-entropy, summed over the tokens, end token included), correct (tokens that are the most likely
@@ -146,7 +146,7 @@ def scores_alone(model, ids: Sequence[Sequence[int]], bos_token_id: int, batch_s
         labels = padded(ids[start : start + batch_size], model.device)
         begin = torch.full_like(labels[:, :1], bos_token_id)
         before = torch.cat([begin, labels[:, :-1].clamp(min=0)], 1)
-        nats, right = token_scores(sharp(model(input_ids=before, use_cache=False).logits), labels)
+        nats, right = token_scores(at_least_float32(model(input_ids=before, use_cache=False).logits), labels)
         rows += zip((labels >= 0).sum(1).tolist(), nats.sum(1).tolist(), right.sum(1).tolist(), strict=True)
     return pd.DataFrame(rows, columns=["tokens", "nats", "correct"])
 
@@ -166,15 +166,15 @@ def load_causal_lm(name: str, dtype: torch.dtype = torch.float32) -> FrozenLM:
     except ValueError as error:
         raise ValueError(f"{str(name)!r} is no causal language model: {str(error).splitlines()[0]}") from error
     lm = FrozenLM(Path(name).name, model.to(device()), AutoTokenizer.from_pretrained(folder))
-    if reads_ahead(lm):
+    if is_bidirectional(lm):
         raise ValueError(f"{str(name)!r} is no causal language model: what it says depends on what comes after")
-    if not plain_head(lm):
+    if not has_linear_head(lm):
         raise ValueError(f"{str(name)!r} does more to its last states than one linear layer; choose another model")
     return lm
 
 
 @torch.no_grad()
-def reads_ahead(lm: FrozenLM) -> bool:
+def is_bidirectional(lm: FrozenLM) -> bool:
     """Whether what the model says at a place depends on a later token, as it does in an encoder."""
     ids = torch.tensor([[lm.bos_token_id, k % lm.vocab_size] for k in (lm.eos_token_id + 1, lm.eos_token_id + 2)])
     first = lm.model(input_ids=ids.to(lm.device)).logits[:, 0].float()
@@ -182,8 +182,8 @@ def reads_ahead(lm: FrozenLM) -> bool:
 
 
 @torch.no_grad()
-def plain_head(lm: FrozenLM) -> bool:
+def has_linear_head(lm: FrozenLM) -> bool:
     """Whether the model's logits are `FrozenLM.head` of its states: some scale or cap them."""
     ids = torch.tensor([[lm.bos_token_id, lm.eos_token_id]], device=lm.device)
-    logits = sharp(lm.model(input_ids=ids).logits)
+    logits = at_least_float32(lm.model(input_ids=ids).logits)
     return torch.allclose(lm.head(lm.states(lm.embed(ids), 2)), logits, rtol=1e-2, atol=1e-2)

@@ -20,8 +20,8 @@ from invlib.language_models.fit_vectors import (
     WEIGHT_DECAY,
     Loss,
     fit,
+    fit_table,
     start_vectors,
-    table_of,
 )
 from invlib.language_models.frozen import FrozenLM, padded
 from invlib.models.model import until_end
@@ -29,7 +29,7 @@ from invlib.models.model import until_end
 LAYOUTS = ("first", "halves", "alternating", "alone")
 
 
-def places_of_e(layout: str, lengths: Tensor, n: int) -> Tensor:
+def e_positions(layout: str, lengths: Tensor, n: int) -> Tensor:
     """Which of the first n positions hold e, (B, n) bool; the others hold m. lengths (B,): N of each text.
 
     first: [e][m]x(N-1). halves: [e]x(N/2)[m]x(N/2), e's the longer one. alternating: [e][m][e][m]... alone: [e]xN,
@@ -47,24 +47,24 @@ def places_of_e(layout: str, lengths: Tensor, n: int) -> Tensor:
     raise ValueError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
 
 
-def states_at_once(lm: FrozenLM, e: Tensor, m: Tensor, layout: str, lengths: Tensor, n: int) -> Tensor:
+def one_step_states(lm: FrozenLM, e: Tensor, m: Tensor, layout: str, lengths: Tensor, n: int) -> Tensor:
     """States of the first n positions in one forward pass; e (B, 1, H), m (B or 1, 1, H) -> (B, n, H)."""
-    return lm.states(torch.where(places_of_e(layout, lengths, n)[..., None], e, m), n)
+    return lm.states(torch.where(e_positions(layout, lengths, n)[..., None], e, m), n)
 
 
 def one_step(
     lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], layout: str = "first", *, shared: bool = False,
     m: np.ndarray | None = None, length: int | None = 40, steps: int = STEPS, learning_rate: float = LEARNING_RATE,
-    batch_size: int = 64, seed: int = 0, candidates: int = 0, progress: bool = True, curve: list | None = None,
+    batch_size: int = 64, seed: int = 0, sampled_negatives: int = 0, progress: bool = True, curve: list | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:  # fmt: skip
     """Vectors from which one forward pass says each text (a string, or ids with the end token).
 
     e is the text's own always. m is the text's own too; or, with `shared`, learned for all these texts together; or
     given as `m` (H,), learned before on others. length: N, at least the longest text's tokens; what is said is read up
-    to its first end token. None: each text's own number of tokens, which then has to be kept too. candidates,
+    to its first end token. None: each text's own number of tokens, which then has to be kept too. sampled_negatives,
     curve: see `fit`; no curve with `shared`.
 
-    Returns `table_of`'s table with kept_numbers (what is kept of each text: H, 2 H where m is its own, one more
+    Returns `fit_table`'s table with kept_numbers (what is kept of each text: H, 2 H where m is its own, one more
     without a length), e (N, H) and m (N, H) or, where it is shared, (H,).
     """
     ids = lm.ids(texts)
@@ -82,14 +82,14 @@ def one_step(
     def states_of(e: Tensor, m: Tensor, labels: Tensor) -> Tensor:
         own = (labels >= 0).sum(1)
         lengths = own if length is None else torch.full_like(own, length)
-        return states_at_once(lm, e, m, layout, lengths, labels.shape[1])
+        return one_step_states(lm, e, m, layout, lengths, labels.shape[1])
 
     options = {"steps": steps, "learning_rate": learning_rate, "batch_size": batch_size, "progress": progress}
-    options["candidates"] = candidates
+    options["sampled_negatives"] = sampled_negatives
     own_m = not shared and m is None and layout != "alone"
     start = start_vectors(lm, ids, 1 + own_m, seed)
     if shared:
-        found = fit_together(lm, states_of, ids, start, start_vectors(lm, [[]], 1, seed), **options)
+        found = fit_shared(lm, states_of, ids, start, start_vectors(lm, [[]], 1, seed), **options)
         e, m = found["vectors"][:, 0], found["shared"]
     else:
         given = None if m is None else torch.as_tensor(m, dtype=start.dtype, device=lm.device).view(1, 1, -1)
@@ -99,7 +99,7 @@ def one_step(
         )  # fmt: skip
         e, m = found["vectors"][:, 0], found["vectors"][:, -1] if m is None else np.asarray(m)
     said = read(lm, e, m, layout, length or [len(row) for row in ids], batch_size)
-    table = table_of(lm, ids, found, said)
+    table = fit_table(lm, ids, found, said)
     table["kept_numbers"] = lm.hidden_size * (1 + own_m) + (length is None)
     return table, e, m
 
@@ -118,15 +118,15 @@ def read(
     said = []
     for part in torch.arange(len(e), device=lm.device).split(batch_size):
         n = int(lengths[part].max())
-        ids = lm.head(states_at_once(lm, e[part], m[part], layout, lengths[part], n)).argmax(-1).tolist()
+        ids = lm.head(one_step_states(lm, e[part], m[part], layout, lengths[part], n)).argmax(-1).tolist()
         for row, own in zip(ids, lengths[part].tolist(), strict=True):
             said.append(until_end(row[:own], lm.eos_token_id))
     return said
 
 
-def fit_together(
+def fit_shared(
     lm: FrozenLM, states_of: Callable[[Tensor, Tensor, Tensor], Tensor], ids: Sequence[Sequence[int]], start: Tensor,
-    shared: Tensor, *, steps: int, learning_rate: float, batch_size: int, candidates: int, progress: bool,
+    shared: Tensor, *, steps: int, learning_rate: float, batch_size: int, sampled_negatives: int, progress: bool,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """`fit` with one more vector that all texts share, (1, 1, H): no text leaves before all are done.
 
@@ -136,10 +136,10 @@ def fit_together(
     optimizer = torch.optim.AdamW([e, m], lr=learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
     parts = torch.arange(len(ids), device=start.device).split(batch_size)
     every = [padded([ids[i] for i in part.tolist()], start.device) for part in parts]
-    losses = [Loss(lm, candidates) for _ in parts]
+    losses = [Loss(lm, sampled_negatives) for _ in parts]
     best = {"correct": np.array([-1])}
     for step in tqdm(range(steps + 1), desc="one step, m shared", disable=not progress, mininterval=2):
-        check = not candidates or step % CHECK == 0 or step == steps
+        check = not sampled_negatives or step % CHECK == 0 or step == steps
         optimizer.zero_grad()
         sums = []
         for part, labels, loss_of in zip(parts, every, losses, strict=True):

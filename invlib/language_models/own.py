@@ -18,11 +18,11 @@ from invlib import paths
 from invlib.data.headlines import Corpus
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.hub import quiet_loading
-from invlib.language_models.frozen import FrozenLM, load_causal_lm, scores_alone
+from invlib.language_models.frozen import FrozenLM, load_causal_lm, unconditional_scores
 from invlib.settings import Settings, device
 from invlib.training.callbacks import Clock
 from invlib.training.losses import draw_candidates
-from invlib.training.trainer import TimedTrainer, keep_freed_memory, training_arguments, usable_checkpoint
+from invlib.training.trainer import TimedTrainer, keep_freed_memory, newest_whole_checkpoint, training_arguments
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LanguageModelSettings:
     output_std: float = 0.16
     parallel_residual: bool = False  # True: a layer's MLP does not read what its attention brought
     rope_theta: float = 100.0
-    candidates: int = 3000  # random word pieces in the training loss beside the batch's own; 0 = all
+    sampled_negatives: int = 3000  # random word pieces in the training loss beside the batch's own; 0 = all
     n_validation: int | None = 1000  # headlines measured after each epoch; None = all
     seed: int = 0
     variant: str | None = None
@@ -57,20 +57,22 @@ class LanguageModelSettings:
         return f"lm_{self.width}" + (f"_{self.variant}" if self.variant else "")
 
 
-def own_language_models(settings: Settings) -> list[LanguageModelSettings]:
+def language_model_settings(settings: Settings) -> list[LanguageModelSettings]:
     """What a run's settings say of its own language models, one for each of `lm_widths`; the first is the main one."""
     return [
         LanguageModelSettings(
-            width=width, max_length=settings.max_length, minutes=settings.lm_minutes, seed=settings.seed,
-            n_validation=settings.n_validation, candidates=settings.candidates,
+            width=width,
+            max_length=settings.max_length,
+            minutes=settings.lm_minutes,
+            seed=settings.seed,
+            n_validation=settings.n_validation,
+            sampled_negatives=settings.sampled_negatives,
         )  # fmt: skip
         for width in settings.lm_widths
     ]
 
 
-def language_models_of(
-    settings: Settings, run: str | Path | None, data_hash: str
-) -> dict[str, FrozenLM]:
+def load_language_models(settings: Settings, run: str | Path | None, data_hash: str) -> dict[str, FrozenLM]:
     """The frozen language models of a run by name, the main one first.
 
     The run's own (03 trains them), or the one that `language_model` names: a hub name or a folder. FileNotFoundError
@@ -78,7 +80,7 @@ def language_models_of(
     """
     if settings.language_model != "own":
         return {Path(settings.language_model).name: load_causal_lm(settings.language_model)}
-    names = [own.name for own in own_language_models(settings)]
+    names = [own.name for own in language_model_settings(settings)]
     folder = paths.find_run(run, needs="language_models") / "language_models"
     if missing := [name for name in names if not (folder / name / "training.json").exists()]:
         raise FileNotFoundError(
@@ -96,7 +98,7 @@ def language_models_of(
     return {name: load_causal_lm(str(folder / name)) for name in names}
 
 
-def packed(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
+def pack_blocks(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
     """Texts side by side in blocks, (N, block) int64: [CLS] text [SEP] [CLS] text [SEP] ...
 
     Each block begins with a text's first token; the last text of a block is cut where the block ends, and the last
@@ -127,18 +129,18 @@ class Blocks(torch.utils.data.Dataset):
 class LanguageModelTrainer(TimedTrainer):
     """The Trainer with a rate that falls in time, and single headlines for its evaluation."""
 
-    def __init__(self, *args, headlines: list[list[int]], bos_token_id: int, candidates: int = 0, **kwargs):
+    def __init__(self, *args, headlines: list[list[int]], bos_token_id: int, sampled_negatives: int = 0, **kwargs):
         super().__init__(*args, falling=True, **kwargs)
-        self.headlines, self.bos_token_id, self.candidates = headlines, bos_token_id, candidates
+        self.headlines, self.bos_token_id, self.sampled_negatives = headlines, bos_token_id, sampled_negatives
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         """Mean cross-entropy of the next tokens, nats; over a sample of the word pieces, as the other models'."""
-        if not self.candidates:
+        if not self.sampled_negatives:
             return super().compute_loss(model, inputs, return_outputs)
         states = model.base_model(input_ids=inputs["input_ids"][:, :-1], use_cache=False).last_hidden_state
         labels = inputs["labels"][:, 1:].flatten()
         table = model.get_output_embeddings().weight
-        candidates, correction = draw_candidates(labels, len(table), self.candidates)
+        candidates, correction = draw_candidates(labels, len(table), self.sampled_negatives)
         logits = (states.flatten(0, 1) @ table[candidates].T).float() + correction
         loss = F.cross_entropy(logits, torch.searchsorted(candidates, labels))
         return (loss, {}) if return_outputs else loss
@@ -146,7 +148,7 @@ class LanguageModelTrainer(TimedTrainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Cross-entropy (nats a token) and next-token accuracy on the validation headlines, each by itself."""
         self.model.eval()
-        found = scores_alone(self.model, self.headlines, self.bos_token_id)
+        found = unconditional_scores(self.model, self.headlines, self.bos_token_id)
         result = {
             f"{metric_key_prefix}_loss": float(found.nats.sum() / found.tokens.sum()),
             f"{metric_key_prefix}_accuracy": float(found.correct.sum() / found.tokens.sum()),
@@ -184,13 +186,13 @@ def fresh_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> GPTN
         },
     )  # fmt: skip
     model = GPTNeoXForCausalLM(config)
-    start_layers(model, settings.weight_gain, settings.query_bias_std)
-    set_tables(model, encoder.word_embeddings.float().cpu(), settings.input_std, settings.output_std)
+    init_layers(model, settings.weight_gain, settings.query_bias_std)
+    init_tables(model, encoder.word_embeddings.float().cpu(), settings.input_std, settings.output_std)
     return model
 
 
 @torch.no_grad()
-def start_layers(model: GPTNeoXForCausalLM, weight_gain: float, query_bias_std: float) -> None:
+def init_layers(model: GPTNeoXForCausalLM, weight_gain: float, query_bias_std: float) -> None:
     """Start the layers so that one vector before a text can steer what each place says.
 
     Weights of standard deviation weight_gain / sqrt(inputs): a layer's output is about as large as its input, and
@@ -206,7 +208,7 @@ def start_layers(model: GPTNeoXForCausalLM, weight_gain: float, query_bias_std: 
 
 
 @torch.no_grad()
-def set_tables(model: GPTNeoXForCausalLM, words: Tensor, input_std: float, output_std: float) -> None:
+def init_tables(model: GPTNeoXForCausalLM, words: Tensor, input_std: float, output_std: float) -> None:
     """Make the model's two tables the encoder's word embeddings, (V, H), as far as its width goes, and freeze them.
 
     Their first principal axes; a wider model's further columns are random numbers of the same spread. The input's are
@@ -224,7 +226,7 @@ def set_tables(model: GPTNeoXForCausalLM, words: Tensor, input_std: float, outpu
         table.requires_grad_(False)
 
 
-def untrained(settings: LanguageModelSettings, encoder: FrozenEncoder) -> FrozenLM:
+def untrained_language_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> FrozenLM:
     """The control: the network that training begins with. Its layers have read no text; its words are the encoder's."""
     set_seed(settings.seed)
     return FrozenLM(f"{settings.name}, untrained", fresh_model(settings, encoder).to(device()), encoder.tokenizer)
@@ -254,7 +256,7 @@ def train_language_model(
     work = folder / "checkpoints"
     if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
         shutil.rmtree(work)  # begun with other settings or headlines
-    checkpoint = usable_checkpoint(work)
+    checkpoint = newest_whole_checkpoint(work)
     if checkpoint is None:
         shutil.rmtree(work, ignore_errors=True)
     paths.write_json(work / "settings.json", identity)
@@ -263,12 +265,12 @@ def train_language_model(
         texts = list(corpus.splits[split]["text"])[:limit]
         return encoder.tokenizer(texts, truncation=True, max_length=settings.max_length)["input_ids"]
 
-    train_set = Blocks(packed(ids("train"), settings.block))
+    train_set = Blocks(pack_blocks(ids("train"), settings.block))
     model, where = fresh_model(settings, encoder), device()
     clock = Clock(settings.name, settings.minutes, run, work / "clock.json")
     args = training_arguments(settings, work, len(train_set), where)
     trainer = LanguageModelTrainer(
-        model=model, clock=clock, bos_token_id=encoder.bos_token_id, candidates=settings.candidates,
+        model=model, clock=clock, bos_token_id=encoder.bos_token_id, sampled_negatives=settings.sampled_negatives,
         train_dataset=train_set,
         headlines=[row[1:] for row in ids("validation", settings.n_validation)], eval_dataset=train_set,
         callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)], args=args,

@@ -1,8 +1,8 @@
-"""How the numbers of a code are dealt out over a sentence, so that a short one uses them all.
+"""How the numbers of a code are shared out over the word pieces of a sentence, round robin.
 
-With L word pieces, number i of the code belongs to piece i mod L, as its (i // L)-th number: cards dealt round the
-table. A headline of 12 pieces has 21 of 256 numbers for each, one of 36 has 7. Which layout it is depends on L alone,
-and L stands in the vector too, as angles, so nothing else has to reach the decoder.
+With L word pieces, number i of the code belongs to piece i mod L, as its (i // L)-th number, so a short sentence uses
+them all. A headline of 12 pieces has 21 of 256 numbers for each, one of 36 has 7. The layout depends on L alone, and
+the vector holds L too, as angles, so nothing else has to reach the decoder.
 """
 
 import math
@@ -14,7 +14,7 @@ PERIODS = (81.0, 27.0, 9.0, 3.0)  # each angle tells apart what the one before l
 LENGTH_SIZE = 2 * len(PERIODS)  # numbers that tell L
 
 
-def angles(lengths: Tensor) -> Tensor:
+def length_angles(lengths: Tensor) -> Tensor:
     """L (...,) -> (..., 8): cosine and sine of 2 pi L / period, times the square root of 2: a mean square of 1."""
     turns = 2 * math.pi * lengths.unsqueeze(-1) / torch.tensor(PERIODS, device=lengths.device)
     return math.sqrt(2) * torch.cat([turns.cos(), turns.sin()], dim=-1)
@@ -22,11 +22,11 @@ def angles(lengths: Tensor) -> Tensor:
 
 def read_length(numbers: Tensor, longest: int) -> Tensor:
     """The L from 1 to `longest` whose angles are nearest to the numbers, (B, 8) -> (B,) int64."""
-    table = angles(torch.arange(1, longest + 1, device=numbers.device))
+    table = length_angles(torch.arange(1, longest + 1, device=numbers.device))
     return 1 + torch.cdist(numbers.float(), table).argmin(-1)
 
 
-def deal(values: Tensor, lengths: Tensor, size: int) -> Tensor:
+def interleave(values: Tensor, lengths: Tensor, size: int) -> Tensor:
     """The code (B, size) of values (B, P, J), each piece's J numbers: what fits, in order, of the first L pieces.
 
     Where L * J is less than `size` the rest is 0. lengths (B,), at most P.
@@ -36,7 +36,7 @@ def deal(values: Tensor, lengths: Tensor, size: int) -> Tensor:
     return flat * there
 
 
-def collect(code: Tensor, lengths: Tensor, pieces: int, places: int) -> Tensor:
+def deinterleave(code: Tensor, lengths: Tensor, pieces: int, places: int) -> Tensor:
     """The values (B, P, J) that `deal` made a code (B, size) of; 0 where one had no place in it."""
     piece, place, there = layout(lengths, code.shape[1], places)
     values = code.new_zeros(len(code), pieces * places)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from invlib.models.code_layout import LENGTH_SIZE, collect, read_length
+from invlib.models.code_layout import LENGTH_SIZE, deinterleave, read_length
 from invlib.settings import device
 
 POSITION_STD, QUERY_STD = 1.0, 0.06  # of `start_at_positions`
@@ -95,26 +95,26 @@ class Memory(nn.Module):
 
     def __init__(
         self, embedding_dim: int, slots: int, n_embd: int, prefix_size: int = 0, code_weight: float = 1.0,
-        dealt: int = 0,
+        numbers_per_piece: int = 0,
     ):  # fmt: skip
         super().__init__()
         code_size = embedding_dim - prefix_size
-        if code_size < slots or (not dealt and code_size % slots):
+        if code_size < slots or (not numbers_per_piece and code_size % slots):
             raise ValueError(f"a vector of {code_size} numbers can't be cut into {slots} equal slots")
-        self.dealt = dealt
+        self.numbers_per_piece = numbers_per_piece
         self.slots, self.prefix_size = slots, prefix_size
         self.code_scale = code_size**0.5 / code_weight if prefix_size else 1.0  # back to a mean square of 1
         self.prefix = nn.Linear(prefix_size, n_embd) if prefix_size else None
-        width = dealt or code_size // slots
+        width = numbers_per_piece or code_size // slots
         self.linear = nn.Identity() if width == n_embd else nn.Linear(width, n_embd)
         self.slot_embeddings = nn.Parameter(torch.empty(slots, n_embd).normal_(0, 0.02)) if slots > 1 else None
 
     def forward(self, sentence_embedding: Tensor) -> Tensor:
         prefix, code = sentence_embedding[:, : self.prefix_size], sentence_embedding[:, self.prefix_size :]
         code = self.code_scale * code
-        if self.dealt:
+        if self.numbers_per_piece:
             lengths = read_length(code[:, :LENGTH_SIZE], self.slots)
-            slots = collect(code[:, LENGTH_SIZE:], lengths, self.slots, self.dealt)
+            slots = deinterleave(code[:, LENGTH_SIZE:], lengths, self.slots, self.numbers_per_piece)
         else:
             slots = code.unflatten(-1, (self.slots, -1))
         memory = self.linear(slots)  # (B, K, n_embd)
@@ -130,7 +130,12 @@ class TransformerDecoder(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.memory = Memory(
-            config.embedding_dim, config.slots, config.n_embd, config.prefix_size, config.code_weight, config.dealt
+            config.embedding_dim,
+            config.slots,
+            config.n_embd,
+            config.prefix_size,
+            config.code_weight,
+            config.numbers_per_piece,
         )
         self.gpt2 = GPT2LMHeadModel(
             GPT2Config(

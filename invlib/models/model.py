@@ -36,7 +36,7 @@ class InvertibleConfig(PretrainedConfig):
     def __init__(
         self, row="att_pool", pooling="attention", decoder="transformer", encoder="minilm", encoder_hash=None,
         encoder_layers=("last",), hidden_size=384, vocab_size=30522, embedding_dim=768, slots=1, prefix_size=0,
-        code_weight=1.0, position_start=False, dealt=0, n_embd=256,
+        code_weight=1.0, position_start=False, numbers_per_piece=0, n_embd=256,
         n_layer=2, n_head=4, n_inner=1024, n_positions=64, word_embeddings="encoder", dropout=0.1, max_length=40,
         bos_token_id=101, eos_token_id=102, pad_token_id=0, unk_token_id=100, **kwargs,
     ):  # fmt: skip
@@ -62,15 +62,15 @@ def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> Inver
     if s.row == "no_vector" and s.variant in ("rnn", "encoder_only"):
         decoder = SHAPES[s.variant][1]
     by_query = s.row in ("multi_query", "hybrid")
-    dealt = s.dealt if by_query else 0
-    slots = s.max_length - 1 if dealt else s.queries if by_query else s.slots
+    numbers_per_piece = s.numbers_per_piece if by_query else 0
+    slots = s.max_length - 1 if numbers_per_piece else s.queries if by_query else s.slots
     prefix = 0
     if s.row == "hybrid":
         prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
     return InvertibleConfig(
         row=s.row, pooling=pooling, decoder=decoder, embedding_dim=s.embedding_dim, slots=slots,
         encoder_layers=s.encoder_layers, prefix_size=prefix, code_weight=s.code_weight if prefix else 1.0,
-        position_start=by_query and s.position_start, dealt=dealt,
+        position_start=by_query and s.position_start, numbers_per_piece=numbers_per_piece,
         n_embd=s.n_embd or s.embedding_dim, n_layer=s.n_layer, n_head=s.n_head, n_inner=s.n_inner,
         n_positions=s.n_positions, word_embeddings=s.word_embeddings, dropout=s.dropout, max_length=s.max_length,
         hidden_size=hidden_size, **encoder,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from invlib.encoders.frozen import mean_pooling
-from invlib.models.code_layout import LENGTH_SIZE, PERIODS, angles, deal
+from invlib.models.code_layout import LENGTH_SIZE, PERIODS, interleave, length_angles
 
 POSITION_BIAS = 8.0  # of a query for its own token at the start: a weight of 0.99 among forty
 KEY, INNER = 64, 1024  # width of a query and its keys; inner width of the projection that writes
@@ -101,21 +101,22 @@ class MultiQueryPooling(nn.Module):
     position_start: query k starts at token k + 1, the k-th word piece after [CLS], by its bias in `positions`. Else
     every query starts as an average over all tokens, and which of them is whose has to be found.
 
-    dealt: there is a query for each place that a word piece can have, as many write as the sentence has pieces, and
-    the numbers of the vector are dealt out among these (dealing.py), at most `dealt` each; 8 numbers tell how many.
+    numbers_per_piece: 0, or the most numbers that one word piece gets. There is then one query for each position. As
+    many write as the sentence has pieces; their numbers are interleaved (code_layout.py), and 8 hold the length.
     """
 
     def __init__(
         self, input_size: int, embedding_dim: int, queries: int, max_length: int, position_start: bool = True,
-        dealt: int = 0,
+        numbers_per_piece: int = 0,
     ):  # fmt: skip
         super().__init__()
-        self.dealt, self.code_size = dealt, embedding_dim - (LENGTH_SIZE if dealt else 0)
-        if self.code_size < queries or (not dealt and embedding_dim % queries):
+        self.numbers_per_piece = numbers_per_piece
+        self.code_size = embedding_dim - (LENGTH_SIZE if numbers_per_piece else 0)
+        if self.code_size < queries or (not numbers_per_piece and embedding_dim % queries):
             raise ValueError(f"{self.code_size} numbers can't be shared evenly by {queries} queries")
-        if dealt and queries > PERIODS[0]:
-            raise ValueError(f"a code can't be dealt to {queries} places: it tells lengths to {PERIODS[0]:.0f} apart")
-        width = dealt or embedding_dim // queries
+        if numbers_per_piece and queries > PERIODS[0]:
+            raise ValueError(f"a code can't be shared by {queries} places: it tells lengths to {PERIODS[0]:.0f} apart")
+        width = numbers_per_piece or embedding_dim // queries
         self.queries = nn.Parameter(torch.empty(queries, KEY).normal_(0, KEY**-0.5))
         self.keys = nn.Linear(input_size, KEY)
         self.positions = nn.Parameter(torch.zeros(queries, max_length))
@@ -134,11 +135,11 @@ class MultiQueryPooling(nn.Module):
         """(B, T, input_size) -> (B, embedding_dim) float32 of length 1."""
         values = self.proj(token_embeddings)  # (B, T, numbers of a slot)
         slots = (self.weights(token_embeddings, attention_mask).to(values.dtype) @ values).float()  # (B, K, ...)
-        if not self.dealt:
+        if not self.numbers_per_piece:
             return nn.functional.normalize(slots.flatten(1), dim=-1)
         lengths = (attention_mask.sum(1) - 1).clamp(min=1)  # without [CLS]
-        code = nn.functional.normalize(deal(slots, lengths, self.code_size), dim=-1) * self.code_size**0.5
-        return torch.cat([angles(lengths), code], dim=-1) / (LENGTH_SIZE + self.code_size) ** 0.5
+        code = nn.functional.normalize(interleave(slots, lengths, self.code_size), dim=-1) * self.code_size**0.5
+        return torch.cat([length_angles(lengths), code], dim=-1) / (LENGTH_SIZE + self.code_size) ** 0.5
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """token_embeddings (B, T, input_size), attention_mask (B, T) -> sentence_embedding (B, D)."""
@@ -217,7 +218,8 @@ def build_pooling(config) -> nn.Module:
     if config.pooling in ("multi_query", "hybrid"):
         c, layers = config, config.encoder_layers
         code = {
-            "queries": c.slots, "max_length": c.max_length, "position_start": c.position_start, "dealt": c.dealt
+            "queries": c.slots, "max_length": c.max_length, "position_start": c.position_start,
+            "numbers_per_piece": c.numbers_per_piece,
         }  # fmt: skip
         if c.pooling == "multi_query":
             return MultiQueryPooling(len(layers) * c.hidden_size, c.embedding_dim, **code)

@@ -65,17 +65,17 @@ def words_exchanged(encoder, texts: Sequence[str], longest: int, seed: int = 0) 
             a, b = rng.choice(len(words), size=2, replace=False)
             words[a], words[b] = words[b], words[a]
         exchanged.append(" ".join(words))
-    kept, _ = differing_and_fitting(encoder, texts, exchanged, longest)
+    kept, _ = changed_and_fitting(encoder, texts, exchanged, longest)
     return [texts[k] for k in kept], [exchanged[k] for k in kept]
 
 
-def differing_and_fitting(encoder, texts: Sequence[str], changed: Sequence[str], longest: int) -> tuple[list, list]:
+def changed_and_fitting(encoder, texts: Sequence[str], changed: Sequence[str], longest: int) -> tuple[list, list]:
     """Which texts differ from their changed ones in word pieces and are, as these, not too long; the ids of both."""
     ids = [encoder.tokenizer(list(side))["input_ids"] for side in (texts, changed)]
     return [k for k, (x, y) in enumerate(zip(*ids, strict=True)) if max(len(x), len(y)) <= longest and x != y], ids
 
 
-def means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int = 1000) -> list[dict]:
+def column_means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int = 1000) -> list[dict]:
     """One row for each column: measure, mean, low, high (95 %, resampling rows), n; what is NaN is left out."""
     lines = []
     for column in columns:
@@ -85,19 +85,19 @@ def means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int = 1000) 
     return lines
 
 
-def on_the_way(
+def decode_between(
     model, reference, z: np.ndarray, sentence: np.ndarray, pairs: np.ndarray, share: float = 0.5
 ) -> pd.DataFrame:
-    """What is decoded `share` of the way from one vector to another: `where_they_lie` of it, one row a pair.
+    """What is decoded `share` of the way from one vector to another: `position_between` of it, one row a pair.
 
     z (N, D) vectors, sentence (N, H) the encoder's own embeddings of the same texts, pairs (P, 2).
     """
     a, b = pairs.T
     ids = model.generate_ids(((1 - share) * z[a] + share * z[b]).astype(np.float32))
-    return where_they_lie(model, reference, ids, sentence, pairs, share)
+    return position_between(model, reference, ids, sentence, pairs, share)
 
 
-def where_they_lie(
+def position_between(
     model, reference, ids: Sequence[Sequence[int]], sentence: np.ndarray, pairs: np.ndarray, share: float
 ) -> pd.DataFrame:
     """How near texts are to a point between two others, and to language; one row a pair.
@@ -122,8 +122,8 @@ def where_they_lie(
     )  # fmt: skip
 
 
-def beside_the_ends(table: pd.DataFrame, real_bits: float) -> pd.DataFrame:
-    """`where_they_lie`'s table with three columns more, and no bits where the text is empty.
+def relative_to_ends(table: pd.DataFrame, real_bits: float) -> pd.DataFrame:
+    """`position_between`'s table with three columns more, and no bits where the text is empty.
 
     times the real bits: bits a token over a real headline's, `real_bits`; beyond the nearest end: how much nearer to
     the point a text is than the nearer of the two ends; share beyond it: 1 where it is nearer, else 0.
@@ -152,7 +152,7 @@ def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame
         other = words[(k + int(rng.integers(1, len(words)))) % len(words)]
         place = int(rng.integers(len(own)))
         changed.append(" ".join([*own[:place], other[int(rng.integers(len(other)))], *own[place + 1 :]]))
-    kept, ids = differing_and_fitting(encoder, texts, changed, longest)
+    kept, ids = changed_and_fitting(encoder, texts, changed, longest)
     texts, changed = [texts[k] for k in kept], [changed[k] for k in kept]
     before, after = model.encode(texts), model.encode(changed)
     said = [model.generate_ids(side) for side in (before, after)]
@@ -160,13 +160,13 @@ def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame
         {
             "text": texts, "changed": changed, "distance": relative_distance(before, after, seed),
             "cosine": (unit(before) * unit(after)).sum(1),
-            "tokens_in": [differing(ids[0][k][1:], ids[1][k][1:]) for k in kept],
-            "tokens_out": [differing(x, y) for x, y in zip(*said, strict=True)],
+            "tokens_in": [share_differing(ids[0][k][1:], ids[1][k][1:]) for k in kept],
+            "tokens_out": [share_differing(x, y) for x, y in zip(*said, strict=True)],
         }
     )  # fmt: skip
 
 
-def differing(a: Sequence[int], b: Sequence[int]) -> float:
+def share_differing(a: Sequence[int], b: Sequence[int]) -> float:
     """Share of the longer one's positions at which two rows of ids differ."""
     longer = max(len(a), len(b))
     return 1 - sum(x == y for x, y in zip(a, b, strict=False)) / longer if longer else 0.0

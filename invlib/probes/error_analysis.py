@@ -7,10 +7,10 @@ import pandas as pd
 
 from invlib.measures.intervals import bootstrap, ratio
 
-TIMES = (-1, 0, 10, 100, 1000, np.inf)  # how often a word piece stands in the training headlines
-TIMES_NAMES = ("never", "1 to 10", "11 to 100", "101 to 1000", "more often")
+FREQUENCY_EDGES = (-1, 0, 10, 100, 1000, np.inf)  # how often a word piece stands in the training headlines
+FREQUENCY_NAMES = ("never", "1 to 10", "11 to 100", "101 to 1000", "more often")
 LENGTHS = (0, 8, 12, 16, 20, 28, np.inf)  # word pieces of a headline, the end token included
-LENGTHS_NAMES = ("to 8", "9 to 12", "13 to 16", "17 to 20", "21 to 28", "longer")
+LENGTH_NAMES = ("to 8", "9 to 12", "13 to 16", "17 to 20", "21 to 28", "longer")
 
 
 def position_hits(said: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], config) -> pd.DataFrame:
@@ -28,14 +28,14 @@ def position_hits(said: Sequence[Sequence[int]], reference: Sequence[Sequence[in
     return pd.DataFrame(rows, columns=["headline", "position", "piece", "length", "right"])
 
 
-def times_met(pieces: Sequence[int], counts: np.ndarray) -> pd.Categorical:
-    """In which bin of TIMES each word piece lies by its count in training; counts (V,)."""
-    return pd.cut(np.asarray(counts)[np.asarray(pieces)], TIMES, labels=TIMES_NAMES)
+def frequency_bins(pieces: Sequence[int], counts: np.ndarray) -> pd.Categorical:
+    """In which bin of FREQUENCY_EDGES each word piece lies by its count in training; counts (V,)."""
+    return pd.cut(np.asarray(counts)[np.asarray(pieces)], FREQUENCY_EDGES, labels=FREQUENCY_NAMES)
 
 
-def lengths_met(lengths: Sequence[int]) -> pd.Categorical:
+def length_bins(lengths: Sequence[int]) -> pd.Categorical:
     """In which bin of LENGTHS each headline lies by its word pieces."""
-    return pd.cut(np.asarray(lengths), LENGTHS, labels=LENGTHS_NAMES)
+    return pd.cut(np.asarray(lengths), LENGTHS, labels=LENGTH_NAMES)
 
 
 def share_by(table: pd.DataFrame, column: str, value: str = "right", n_bootstrap: int = 1000) -> pd.DataFrame:

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from transformers import set_seed
 
-from invlib.encoders.frozen import continuing
+from invlib.encoders.frozen import continues_word
 from invlib.measures.similarity import unit
 
-THERE = 0.99  # a text whose prefix has this cosine to the vector's own says what the vector means
+GOOD_ENOUGH_COSINE = 0.99  # a text whose prefix has this cosine to the vector's own says what the vector means
 SAMPLING = {"do_sample": True, "temperature": 0.7, "top_k": 8}
 REPEATED = 3  # so many word pieces are not said twice in a recombined text
 
 
-def guided_ids(
+def guided_search(
     model, z: np.ndarray, samples: int = 64, rounds: int = 12, kept: int = 12, children: int = 80,
     noise: float = 0.4, search: dict | None = None, seed: int = 0,
 ) -> list[list[int]]:  # fmt: skip
@@ -25,8 +25,7 @@ def guided_ids(
     `search` (what transformers' GenerationConfig takes; None = `SAMPLING`), every other one under normal `noise` on
     the code, in units of its root mean square. They are `recombined` for `rounds` rounds, `children` a round, and the
     `kept` nearest to the vector's prefix go on; no recombined text that `repeats` itself is asked for. Nothing is asked
-    but the vector, its decoder and its encoder. A greedy text that is `THERE` is left as it is, so that a sentence that
-    comes back costs one look.
+    but the vector, its decoder and its encoder. A greedy text of `GOOD_ENOUGH_COSINE` is left as it is.
 
     model: an `InvertibleSentenceModel` whose pooling has a prefix, or `PackedIds`, which can't be sampled: all of its
     texts but the first are read under noise. seed: sets transformers' random numbers too; what is drawn for a vector
@@ -56,10 +55,10 @@ def guided_ids(
 
     said = [list(row) for row in model.generate_ids(z)]
     greedy = pieces(said)
-    open_ = np.flatnonzero(nearness(greedy, range(len(z))) < THERE).tolist() if len(z) else []
+    open_ = np.flatnonzero(nearness(greedy, range(len(z))) < GOOD_ENOUGH_COSINE).tolist() if len(z) else []
     if not open_:
         return said
-    goes_on = continuing(model.encoder.tokenizer, model.encoder.vocab_size).tolist()
+    goes_on = continues_word(model.encoder.tokenizer, model.encoder.vocab_size).tolist()
     rng = np.random.default_rng(seed)
     set_seed(seed)
     scale = noise * np.sqrt((z[open_, size:] ** 2).mean(1, keepdims=True))

@@ -48,7 +48,7 @@ def quantized(z: np.ndarray, largest: np.ndarray, bits: int) -> np.ndarray:
     return (np.clip(np.rint(z / scale), -steps, steps) * scale).astype(np.float32)
 
 
-def given_back(model, z: np.ndarray, dataset: StatesDataset, n_bootstrap: int = 1000) -> dict:
+def reconstruction_metrics(model, z: np.ndarray, dataset: StatesDataset, n_bootstrap: int = 1000) -> dict:
     """What comes back of the data set's first N headlines from vectors (N, D).
 
     generated_accuracy with low and high, exact_match with exact_low and exact_high, 95 % intervals; n.
@@ -75,16 +75,19 @@ def robustness(
     spread, largest = seen.std(0), np.abs(seen).max(0)
     z = vectors_of(model, dataset)[:n]
     rows = [
-        {"noise": k, "bits": None} | given_back(model, with_noise(z, spread, k, seed), dataset, n_bootstrap)
+        {"noise": k, "bits": None} | reconstruction_metrics(model, with_noise(z, spread, k, seed), dataset, n_bootstrap)
         for k in noise
     ]
     rows += [
-        {"noise": 0.0, "bits": b} | given_back(model, quantized(z, largest, b), dataset, n_bootstrap) for b in bits
+        {"noise": 0.0, "bits": b} | reconstruction_metrics(model, quantized(z, largest, b), dataset, n_bootstrap)
+        for b in bits
     ]
     return pd.DataFrame(rows)
 
 
-def packed_beside(encoder, components: np.ndarray, embedding_dim: int, code_weight: float, max_length: int) -> dict:
+def packed_ids_by_bits(
+    encoder, components: np.ndarray, embedding_dim: int, code_weight: float, max_length: int
+) -> dict:
     """The `PackedIds` of this prefix, (H, p), at D by their bits a number: those in which one id at least has room."""
     made = {}
     for bits in PACKED_BITS:
@@ -94,8 +97,10 @@ def packed_beside(encoder, components: np.ndarray, embedding_dim: int, code_weig
 
 
 def most_exact(packed: dict[int, PackedIds], dataset) -> PackedIds:
-    """The one of `packed_beside` that gives most headlines back exactly; of equals the one of the fewest bits."""
-    exact = {bits: given_back(p, vectors_of(p, dataset), dataset, 2)["exact_match"] for bits, p in packed.items()}
+    """The one of `packed_ids_by_bits` that gives most headlines back exactly; of equals the one of the fewest bits."""
+    exact = {
+        bits: reconstruction_metrics(p, vectors_of(p, dataset), dataset, 2)["exact_match"] for bits, p in packed.items()
+    }
     return packed[max(exact, key=exact.get)]
 
 
@@ -109,7 +114,7 @@ def packed_bits(material: Material, embedding_dim: int, reference_bits: np.ndarr
     components = fit_components(np.asarray(material.states["train"].sentence), p)
     dataset = material.dataset("test", settings.n_generate, ())
     gained = []
-    packed = packed_beside(material.encoder, components, embedding_dim, settings.code_weight, settings.max_length)
+    packed = packed_ids_by_bits(material.encoder, components, embedding_dim, settings.code_weight, settings.max_length)
     for model in packed.values():
         said = model.generate_ids(vectors_of(model, dataset))
         exact = generated_matches(said, dataset.ids(), model.config)["exact"]
@@ -121,7 +126,7 @@ def packed_bits(material: Material, embedding_dim: int, reference_bits: np.ndarr
     return {"bits": float(best.mean()), "low": low, "high": high}
 
 
-def best_of(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
+def best_per_level(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
     """Of several tables of `robustness`, by their bits: at each of its levels the row of most accuracy.
 
     A column `packed_bits` tells whose it is; among equals it is the one of the fewest bits.
@@ -131,7 +136,7 @@ def best_of(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
     return every.loc[every.groupby(level, sort=False)["generated_accuracy"].idxmax()].reset_index(drop=True)
 
 
-def short_figures(
+def summary_metrics(
     model, dataset: StatesDataset, train: StatesDataset, noise: float = 0.4, n_bootstrap: int = 1000
 ) -> dict:
     """What an ablation is judged by, cheaply: a dict of figures over the data set's headlines, with 95 % intervals.
@@ -140,8 +145,8 @@ def short_figures(
     accuracy under `noise` standard deviations; each with <name>_low and <name>_high; and n.
     """
     z, spread, sentence = vectors_of(model, dataset), vectors_of(model, train).std(0), dataset.sentence
-    clean = given_back(model, z, dataset, n_bootstrap)
-    noisy = given_back(model, with_noise(z, spread, noise), dataset, n_bootstrap)
+    clean = reconstruction_metrics(model, z, dataset, n_bootstrap)
+    noisy = reconstruction_metrics(model, with_noise(z, spread, noise), dataset, n_bootstrap)
     low, high = rank_correlation_interval(z, sentence, n_bootstrap)
     return {
         "generated_accuracy": clean["generated_accuracy"], "generated_accuracy_low": clean["low"],

@@ -121,7 +121,7 @@ def newest_run() -> Path:
     return max(runs, key=lambda run: (run / "log.txt").stat().st_mtime_ns).resolve()
 
 
-def given(pairs: Iterable[tuple[str, str]]) -> dict:
+def parse_parameters(pairs: Iterable[tuple[str, str]]) -> dict:
     """`-p name value` pairs as parameters; ValueError for a name that is none, or a seed that is no whole number."""
     values: dict = {}
     for name, value in pairs:
@@ -196,7 +196,7 @@ def prepare(args: argparse.Namespace):
     """(series, those to run, folder, settings, parameters) of a command line; ValueError or FileNotFoundError else."""
     from invlib.settings import auto_preset, load_preset
 
-    asked = given(args.pairs)
+    asked = parse_parameters(args.pairs)
     notebooks = notebooks_of(paths.NOTEBOOKS)
     chosen = pick(notebooks, args.only, args.start)
     preset = args.preset if args.preset not in (None, "auto") else None
@@ -218,7 +218,7 @@ def prepare(args: argparse.Namespace):
     return notebooks, chosen, folder, settings, parameters
 
 
-def counted(n: int, noun: str) -> str:
+def plural(n: int, noun: str) -> str:
     """A number with its noun: 1 notebook, 2 notebooks."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
@@ -243,8 +243,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"invlib.series.runner: missing: {', '.join(missing)}; nothing was started", file=sys.stderr)
             return 2
         minutes = [plan.get("minutes", {}).get(path.name[:2]) for path in chosen]
-        known = "a time not measured yet" if None in minutes else f"about {counted(round(sum(minutes)), 'minute')}"
-        print(f"{counted(len(chosen), 'notebook')}, {known}; progress is in {folder / 'log.txt'}\n", flush=True)
+        known = "a time not measured yet" if None in minutes else f"about {plural(round(sum(minutes)), 'minute')}"
+        print(f"{plural(len(chosen), 'notebook')}, {known}; progress is in {folder / 'log.txt'}\n", flush=True)
 
         name = folder.name if folder.parent == paths.RUNS.resolve() else folder
         again = f"Go on with: make run RUN={name} ARGS=--resume (or python -m invlib.series --resume --run {name})"

@@ -10,7 +10,7 @@ OVERLAP = 8  # word pieces that the two parts would share if both headlines were
 REMEMBERED = 512  # headlines of the last batches, of all lengths; a batch's own are all about as long
 
 
-def spliced(
+def splice(
     first: Sequence[int], second: Sequence[int], longest: int, continues: Sequence[bool], overlap: int = OVERLAP
 ) -> list[int]:
     """Word pieces of both: the first one's to a little beyond the middle, then the second one's from before it.
@@ -26,10 +26,10 @@ def spliced(
     return [*first[:end], *second[start:]]
 
 
-class Halfway:
+class Mixup:
     """Moves a share of a batch's headlines towards earlier ones, and says what is to be decoded there.
 
-    A mixed vector is `NEAREST` to `FARTHEST` of the way to another headline's; its text is `spliced` of both, the
+    A mixed vector is `NEAREST` to `FARTHEST` of the way to another headline's; its text is `splice` of both, the
     nearer one first. At the very middle neither is nearer, and either may begin.
     """
 
@@ -50,7 +50,7 @@ class Halfway:
         others, texts = z.detach().clone(), list(rows)
         for k in moved.nonzero().flatten().tolist():
             others[k], pieces = self.known[int(torch.randint(len(self.known), ()))]
-            said = spliced(rows[k][1:-1], pieces, self.max_length - 2, self.continues)
+            said = splice(rows[k][1:-1], pieces, self.max_length - 2, self.continues)
             texts[k] = [rows[k][0], *said, self.eos_token_id]
         mixed = torch.where(moved.unsqueeze(1), z + way * (others - z), z)
         kept = [(vector, rows[k][1:-1]) for k, vector in enumerate(z.detach()) if real[k]]

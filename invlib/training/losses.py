@@ -18,12 +18,15 @@ def nearest_pieces(word_embeddings: Tensor, k: int) -> Tensor:
 
 
 def draw_candidates(
-    labels: Tensor, vocab_size: int, n_random: int, neighbours: Tensor | None = None,
+    labels: Tensor,
+    vocab_size: int,
+    n_random: int,
+    hard_negatives: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The word pieces that a step's softmax runs over: the batch's own, and `n_random` others drawn evenly.
 
-    neighbours (V, k): the pieces that each piece is taken for most easily; the batch's own bring theirs along.
+    hard_negatives (V, k): the pieces that each piece is taken for most easily; the batch's own bring theirs along.
     generator: where the draws come from, on the labels' device; torch's own by default.
     Returns candidates (C,) int64, sorted, and correction (C,) float32. A drawn piece stands for the
     (pieces not in the batch) / n_random pieces that were not drawn, so the logarithm of that ratio is added to its
@@ -32,8 +35,8 @@ def draw_candidates(
     """
     own = torch.zeros(vocab_size, dtype=torch.bool, device=labels.device)
     own[labels] = True
-    if neighbours is not None:
-        own[neighbours[labels]] = True
+    if hard_negatives is not None:
+        own[hard_negatives[labels]] = True
     others = (~own).nonzero().flatten()
     n_random = min(n_random, len(others))
     drawn = others[torch.randperm(len(others), device=labels.device, generator=generator)[:n_random]]
@@ -45,13 +48,13 @@ def draw_candidates(
 
 
 def reconstruction_loss(
-    model, output: dict[str, Tensor], n_candidates: int = 0, neighbours: Tensor | None = None
+    model, output: dict[str, Tensor], n_negatives: int = 0, hard_negatives: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy over the labelled positions, in nats; over all word pieces where n_candidates is 0."""
+    """Mean cross-entropy over the labelled positions, in nats; over all word pieces where n_negatives is 0."""
     states, labels = output["states"], output["labels"]
-    if not n_candidates:
+    if not n_negatives:
         return F.cross_entropy(model.logits(states).float(), labels)
-    candidates, correction = draw_candidates(labels, model.config.vocab_size, n_candidates, neighbours)
+    candidates, correction = draw_candidates(labels, model.config.vocab_size, n_negatives, hard_negatives)
     logits = model.logits(states, candidates).float() + correction  # (N, C)
     return F.cross_entropy(logits, torch.searchsorted(candidates, labels))
 

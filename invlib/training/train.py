@@ -25,8 +25,8 @@ from invlib.encoders.material import Material, load_material
 from invlib.models.model import InvertibleSentenceModel, build_model, model_config
 from invlib.settings import Settings, device, load_preset, row_names, select_row
 from invlib.training.callbacks import Clock, EpochCurve
-from invlib.training.record import ABOUT_MEASURING, finished, plain, same_training
-from invlib.training.trainer import InvertibleTrainer, keep_freed_memory, training_arguments, usable_checkpoint
+from invlib.training.record import ABOUT_MEASURING, is_trained, same_training, training_fields
+from invlib.training.trainer import InvertibleTrainer, keep_freed_memory, newest_whole_checkpoint, training_arguments
 
 
 def train(
@@ -43,7 +43,7 @@ def train(
     work = folder / "checkpoints"
     material = material or load_material(settings)
     data_hash, encoder_hash = material.corpus.data_hash, material.encoder.hash
-    if finished(folder, settings, data_hash, encoder_hash):
+    if is_trained(folder, settings, data_hash, encoder_hash):
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
     keep_freed_memory()
     set_seed(settings.seed)
@@ -51,16 +51,18 @@ def train(
     model.decoder.vocabulary.start_at_frequencies(material.label_counts())
     if settings.row == "hybrid":
         model.pooling.fit(np.asarray(material.states["train"].sentence))
-    train_set = material.training_set(model.reads_layers, settings.added_sentences, settings.seed)
+    train_set = material.training_set(model.reads_layers, settings.random_sentence_ratio, settings.seed)
     begun = work / "settings.json"
     if begun.exists() and not same_training(paths.read_json(begun), settings, data_hash, encoder_hash):
         shutil.rmtree(work)  # begun with other settings or headlines
-    checkpoint = usable_checkpoint(work)
+    checkpoint = newest_whole_checkpoint(work)
     if checkpoint is None:
         shutil.rmtree(work, ignore_errors=True)
-    paths.write_json(begun, {"settings": plain(settings), "data_hash": data_hash, "encoder_hash": encoder_hash})
+    paths.write_json(
+        begun, {"settings": training_fields(settings), "data_hash": data_hash, "encoder_hash": encoder_hash}
+    )
     where = device()
-    minutes = settings.twin_minutes if settings.row == "no_vector" else settings.minutes
+    minutes = settings.no_vector_minutes if settings.row == "no_vector" else settings.minutes
     clock = Clock(name, minutes, run, work / "clock.json")
     curve = EpochCurve(clock, work / "curve.csv")  # an older model of this name keeps its own until this one is done
     more = {"remove_unused_columns": False, "label_names": ["input_ids"]}
@@ -91,14 +93,14 @@ def train(
     paths.write_json(
         folder / "training.json",
         {
-            "settings": plain(settings), "measuring": {k: getattr(settings, k) for k in ABOUT_MEASURING},
+            "settings": training_fields(settings), "measuring": {k: getattr(settings, k) for k in ABOUT_MEASURING},
             "seconds": clock.seconds, "epochs": float(curves.epoch.iloc[-1]),
             "stopped_by": stopped_by,
             "validation_loss": float(best.validation_loss), "accuracy": float(best.accuracy),
             "sent_sim_seconds": float(curves.sent_sim_seconds.max()),
             "data_hash": data_hash, "encoder_hash": encoder_hash,
             "train_headlines": len(material.states["train"]),
-            "added_sentences": len(train_set) - len(material.states["train"]),
+            "random_sentences": len(train_set) - len(material.states["train"]),
         },
     )  # fmt: skip
     shutil.rmtree(work, ignore_errors=True)

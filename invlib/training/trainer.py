@@ -21,20 +21,20 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
-from invlib.encoders.frozen import FrozenEncoder, continuing
+from invlib.encoders.frozen import FrozenEncoder, continues_word
 from invlib.measures.intervals import ratio
 from invlib.measures.scorers import bertscore
 from invlib.measures.text import teacher_forced
 from invlib.settings import Settings, precision
 from invlib.training.callbacks import Clock
-from invlib.training.interpolation import Halfway
+from invlib.training.interpolation import Mixup
 from invlib.training.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
-from invlib.training.vector_noise import perturbed
+from invlib.training.vector_noise import perturb
 
 WARMUP = 100  # steps of a cosine schedule in which the rate rises
 
 
-def cosine(optimizer: torch.optim.Optimizer, progress: Callable[[], float]) -> LambdaLR:
+def cosine_schedule(optimizer: torch.optim.Optimizer, progress: Callable[[], float]) -> LambdaLR:
     """A rate that rises in WARMUP steps and falls to 0 as progress() goes from 0 to 1."""
 
     def rate(step: int) -> float:
@@ -52,7 +52,7 @@ class TimedTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if self.falling and self.lr_scheduler is None:
-            self.lr_scheduler = cosine(optimizer or self.optimizer, self.progress)
+            self.lr_scheduler = cosine_schedule(optimizer or self.optimizer, self.progress)
         return super().create_scheduler(num_training_steps, optimizer)
 
     def progress(self) -> float:
@@ -67,8 +67,8 @@ class InvertibleTrainer(TimedTrainer):
         super().__init__(*args, clock=clock, falling=settings.schedule == "cosine", **kwargs)
         self.settings, self.encoder = settings, encoder
         words = encoder.word_embeddings
-        self.neighbours = nearest_pieces(words, settings.neighbours) if settings.neighbours else None
-        self.halfway = Halfway(continuing(encoder.tokenizer), encoder.eos_token_id, settings.max_length)
+        self.hard_negatives = nearest_pieces(words, settings.hard_negatives) if settings.hard_negatives else None
+        self.mixup = Mixup(continues_word(encoder.tokenizer), encoder.eos_token_id, settings.max_length)
         self.sent_sim: list[float] = []
         self.sent_sim_seconds = 0.0
 
@@ -78,11 +78,11 @@ class InvertibleTrainer(TimedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
-        if s.code_noise or s.between or s.halfway:
+        if s.vector_noise or s.interpolation_noise_share or s.mixup_share:
             output = model(**self.moved(model.pool(inputs), inputs))
         else:
             output = model(**inputs)
-        loss = reconstruction_loss(model, output, s.candidates, self.neighbours)
+        loss = reconstruction_loss(model, output, s.sampled_negatives, self.hard_negatives)
         if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
             if self.args.device.type == "cuda":
                 torch.cuda.synchronize()  # what is queued before is not this loss's time
@@ -100,12 +100,12 @@ class InvertibleTrainer(TimedTrainer):
         """
         s, ids, mask = self.settings, inputs["input_ids"], inputs["attention_mask"]
         mixed, rest = z, inputs["real"]
-        if s.halfway:
-            share = s.halfway * min(1.0, 2 * self.progress())
-            mixed, ids, mask, away = self.halfway.mix(z, ids, mask, inputs["real"], share)
+        if s.mixup_share:
+            share = s.mixup_share * min(1.0, 2 * self.progress())
+            mixed, ids, mask, away = self.mixup.mix(z, ids, mask, inputs["real"], share)
             rest = inputs["real"] & ~away
-        vector = perturbed(z, s.code_noise, s.between * self.progress(), rest)
-        if s.halfway:
+        vector = perturb(z, s.vector_noise, s.interpolation_noise_share * self.progress(), rest)
+        if s.mixup_share:
             vector = torch.where(away.unsqueeze(1), mixed, vector)
         return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector}
 
@@ -137,7 +137,7 @@ class InvertibleTrainer(TimedTrainer):
         return float(bertscore(said, reference, self.settings.scorers).mean())
 
 
-def usable_checkpoint(folder: Path) -> str | None:
+def newest_whole_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint; one whose weights were cut off by a kill is removed and the one before is taken."""
     while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
         try:

@@ -7,7 +7,7 @@ STRONGEST = 1.2  # noise of a headline that is moved away from its vector, in st
 FARTHEST = 0.5  # of the way to another headline's vector
 
 
-def perturbed(z: Tensor, noise: float, between: float, real: Tensor) -> Tensor:
+def perturb(z: Tensor, noise: float, between: float, real: Tensor) -> Tensor:
     """Vectors (B, D) with noise of `noise` standard deviations of each number over the batch.
 
     A share `between` of the real headlines, `real` (B,) bool, is moved farther: half of them get noise of up to

@@ -65,7 +65,7 @@ def curve_axes(ax: Axes, curves: pd.DataFrame, column: str, label: str | None = 
         raise ValueError(f"the curves have no {', '.join(sorted(missing))}; they have {', '.join(curves.columns)}")
     shown = curves[[x, column]].astype(float).dropna()
     ax.plot(shown[x], shown[column], **{"marker": "o", "label": label, **line})
-    return named(ax, NAMES.get(x, x), NAMES.get(column, column))
+    return label_axes(ax, NAMES.get(x, x), NAMES.get(column, column))
 
 
 def bars_with_intervals(
@@ -88,7 +88,7 @@ def bars_with_intervals(
     ax.invert_yaxis()
     ax.margins(x=0.16)
     ax.grid(False, axis="y")
-    return named(ax, xlabel)
+    return label_axes(ax, xlabel)
 
 
 def grouped_bars(
@@ -106,7 +106,7 @@ def grouped_bars(
     ax.invert_yaxis()
     ax.grid(False, axis="y")
     ax.legend()
-    return named(ax, xlabel)
+    return label_axes(ax, xlabel)
 
 
 def _whiskers(ax: Axes, at, values, intervals) -> list[float]:
@@ -140,7 +140,7 @@ def accuracy_by_position(
         ax, table[x], table["accuracy"], table.get("low"), table.get("high"), label, **{"marker": "o", **line}
     )
     ax.set_ylim(0, 1)
-    return named(whole_numbers(ax), xlabel, "share of word pieces right")
+    return label_axes(whole_numbers(ax), xlabel, "share of word pieces right")
 
 
 def heatmap(
@@ -177,10 +177,10 @@ def scatter_with_intervals(
         if labels is not None:
             ax.annotate(labels[k], (a, b), xytext=(7, 6), textcoords="offset points")
     ax.scatter(x, y, **{"s": 60, "zorder": 2, **points})
-    return named(ax, xlabel, ylabel)
+    return label_axes(ax, xlabel, ylabel)
 
 
-def dealt_numbers(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Axes:
+def code_layout_axes(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Axes:
     """Which of a code's `size` numbers belong to which word piece of a sentence (dealing.py), `places` at most each."""
     piece, _, there = (part[0].numpy() for part in layout(torch.tensor([len(pieces)]), size, places))
     grid = np.full((len(pieces), size), np.nan)
@@ -188,10 +188,10 @@ def dealt_numbers(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Ax
     ax.imshow(grid, aspect="auto", interpolation="none", cmap="coolwarm", vmin=0, vmax=1)
     ax.set_yticks(range(len(pieces)), [p.replace("$", r"\$") for p in pieces], fontsize=10)
     ax.grid(False)
-    return named(ax, "number of the code")
+    return label_axes(ax, "number of the code")
 
 
-def looks(labels: Sequence[str]) -> list[dict]:
+def series_styles(labels: Sequence[str]) -> list[dict]:
     """A colour for each family of models (how a label begins), a marker for each member of it; packed_ids has greys."""
     families: dict[str, list[str]] = {}
     for label in dict.fromkeys(labels):
@@ -206,14 +206,14 @@ def looks(labels: Sequence[str]) -> list[dict]:
     return [found[label] for label in labels]
 
 
-def two_virtues(ax: Axes, points: pd.DataFrame, names: float | None = None, **style) -> Axes:
+def exact_match_vs_agreement(ax: Axes, points: pd.DataFrame, names: float | None = None, **style) -> Axes:
     """What comes back against what is kept of the meaning: one point a row, named in the legend.
 
     points: columns label, exact_match, rank_correlation and, where measured, <either>_low and <either>_high.
     names: write each name beside its point as well, to the left from this rank correlation on. style: of all points,
     in place of their own.
     """
-    for point, look in zip(points.to_dict("records"), looks(points["label"]), strict=True):
+    for point, look in zip(points.to_dict("records"), series_styles(points["label"]), strict=True):
         ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
         x_interval, y_interval = (None if pd.isna(end[0]) else end for end in ends)
         at = point["rank_correlation"], point["exact_match"]
@@ -228,7 +228,7 @@ def two_virtues(ax: Axes, points: pd.DataFrame, names: float | None = None, **st
             va = "top" if under else "bottom" if over else "center"
             ax.annotate(point["label"], at, side, textcoords="offset points", va=va, ha=ha, fontsize=12)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
-    return named(ax, "rank correlation with the encoder", NAMES["exact_match"])
+    return label_axes(ax, "rank correlation with the encoder", NAMES["exact_match"])
 
 
 def side_by_side(points: pd.DataFrame, near: float) -> np.ndarray:
@@ -240,21 +240,21 @@ def side_by_side(points: pd.DataFrame, near: float) -> np.ndarray:
     return at
 
 
-def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
+def bits_by_size(ax: Axes, points: pd.DataFrame, ceiling_bits: float) -> Axes:
     """Recovered bits a headline against the numbers kept for it, the study's systems in one picture.
 
     points: columns group (learned, searched or control), label, numbers, bits and, where measured, low and high.
-    there_is: all the bits that a headline has.
+    ceiling_bits: all the bits that a headline has.
     What lies far below 0, as another headline's vector does, is left out, and the legend says so. Points of one size
     that would lie upon each other stand side by side; the ticks are the sizes.
     """
-    floor = -0.3 * there_is
+    floor = -0.3 * ceiling_bits
     inside = points[points["bits"] >= floor]
     sizeless = inside["label"].str.replace(r"_\d+", "", n=1, regex=True)  # the size of a learned one is the axis
     shown = inside["label"].where(inside["group"] != "learned", sizeless)
     searched = list(dict.fromkeys(inside.loc[inside["group"] == "searched", "label"]))
-    places = side_by_side(inside, 0.05 * there_is)
-    for point, name, look, at in zip(inside.to_dict("records"), shown, looks(shown), places, strict=True):
+    places = side_by_side(inside, 0.05 * ceiling_bits)
+    for point, name, look, at in zip(inside.to_dict("records"), shown, series_styles(shown), places, strict=True):
         if point["group"] == "searched":
             look |= {"color": "black", "marker": "D^PX*"[searched.index(point["label"]) % 5]}
         elif point["group"] == "control":
@@ -268,14 +268,14 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, there_is: float) -> Axes:
     for label in points.loc[points["bits"] < floor, "label"].unique():
         arrow = {"linestyle": "none", "marker": "$\\downarrow$", "markersize": 11, "color": "0.35"}
         ax.plot([], [], label=f"{label}: far below", **arrow)
-    ax.axhline(there_is, color="0.3", linestyle="--", label=f"all there is: {there_is:.0f} bits")
-    ax.set_ylim(bottom=max(min(ax.get_ylim()[0], -0.04 * there_is), floor), top=1.15 * there_is)
+    ax.axhline(ceiling_bits, color="0.3", linestyle="--", label=f"all there is: {ceiling_bits:.0f} bits")
+    ax.set_ylim(bottom=max(min(ax.get_ylim()[0], -0.04 * ceiling_bits), floor), top=1.15 * ceiling_bits)
     ax.set_xscale("log", base=2)
     sizes = sorted(set(points["numbers"]))
     ax.set_xticks(sizes, sizes, rotation=60)
     ax.minorticks_off()
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return named(ax, "numbers kept for a headline (log scale)", "recovered bits a headline")
+    return label_axes(ax, "numbers kept for a headline (log scale)", "recovered bits a headline")
 
 
 def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=None, **bars) -> Axes:
@@ -284,7 +284,7 @@ def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=Non
     if bins is None and np.issubdtype(values.dtype, np.integer) and len(values) and np.ptp(values) < 200:
         bins = np.arange(values.min() - 0.5, values.max() + 1.5)
     ax.hist(values, bins=bins if bins is not None else 40, **{"rwidth": 0.9, **bars})
-    return named(ax, xlabel, ylabel)
+    return label_axes(ax, xlabel, ylabel)
 
 
 def shaded_tokens(ax: Axes, rows: Sequence[tuple[Sequence[str], Sequence[float]]], label: str = "", **image) -> Axes:
@@ -305,7 +305,7 @@ def shaded_tokens(ax: Axes, rows: Sequence[tuple[Sequence[str], Sequence[float]]
     ax.set_xticks(range(0, columns, 2))
     ax.grid(False)
     ax.figure.colorbar(drawn, ax=ax, label=label)
-    return named(ax, "position in the headline (word pieces)", "headline")
+    return label_axes(ax, "position in the headline (word pieces)", "headline")
 
 
 def readable_on(background: Sequence[float]) -> str:
@@ -320,7 +320,7 @@ def whole_numbers(ax: Axes) -> Axes:
     return ax
 
 
-def named(ax: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
+def label_axes(ax: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
     """The axes' names, where they are given."""
     if xlabel:
         ax.set_xlabel(xlabel)

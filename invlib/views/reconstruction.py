@@ -1,6 +1,6 @@
 """A reconstruction to look at: each word piece that a model said, whether it is right, and how sure the model was.
 
-    view_html(read_off(model, ["oil rises as tariffs kick in"])[0])
+    view_html(reconstruct_texts(model, ["oil rises as tariffs kick in"])[0])
 
 Everything that comes from a text or a model is escaped before it becomes HTML.
 """
@@ -47,7 +47,7 @@ class Reconstruction:
         return self.marks.count("right")
 
 
-def read_off(
+def reconstruct_texts(
     model: InvertibleSentenceModel, texts: Sequence[str], num_beams: int = 1, **search
 ) -> list[Reconstruction]:
     """Encode sentences, decode their vectors, and compare; ValueError for an empty or over-long sentence.
@@ -153,7 +153,7 @@ def reconstruction_box(models: Mapping[str, InvertibleSentenceModel], text: str,
 
     def decode(_=None) -> None:
         try:
-            said = read_off(models[model.value], [sentence.value], search.value)[0]
+            said = reconstruct_texts(models[model.value], [sentence.value], search.value)[0]
         except ValueError as error:
             shown.value = f"<b>not decoded:</b> {escape(str(error))}"
             return

@@ -140,9 +140,7 @@ def hub_cache(folder, files: list[str]) -> None:
     listed = {name: {"size": 2, "blob_id": "0"} for name in (*files, "README.md", "tf_model.h5", "model.onnx")}
     if "model.safetensors" not in files:
         listed["model.safetensors"] = {"size": 2, "blob_id": "0"}
-    paths.write_json(
-        home / "trees" / f"{commit}.json", {"format_version": TREE_CACHE_FORMAT_VERSION, "files": listed}
-    )
+    paths.write_json(home / "trees" / f"{commit}.json", {"format_version": TREE_CACHE_FORMAT_VERSION, "files": listed})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from invlib.encoders.random_sentences import added_sentences, ordinary_pieces
+from invlib.encoders.random_sentences import ordinary_pieces, random_sentences
 
 
 def test_ordinary_pieces_are_all_but_the_special_and_unused_ones(minilm):
@@ -15,11 +15,11 @@ def test_ordinary_pieces_are_all_but_the_special_and_unused_ones(minilm):
 def test_made_sentences(tiny_material):
     states = tiny_material.states["train"]
     real = [states.input_ids(i) for i in range(len(states))]
-    made = added_sentences(real, tiny_material.encoder, 400, seed=3)
+    made = random_sentences(real, tiny_material.encoder, 400, seed=3)
     assert (
         made
-        == added_sentences(real, tiny_material.encoder, 400, seed=3)
-        != added_sentences(real, tiny_material.encoder, 400, seed=4)
+        == random_sentences(real, tiny_material.encoder, 400, seed=3)
+        != random_sentences(real, tiny_material.encoder, 400, seed=4)
     )
     encoder, lengths = tiny_material.encoder, {len(ids) for ids in real}
     assert len(made) == 400 and {len(ids) for ids in made} <= lengths

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from invlib import paths
-from invlib.evaluation.controls import reference_model, swapped_vectors, twin_name, twin_names
+from invlib.evaluation.controls import no_vector_name, no_vector_names, reference_model, shuffled_vectors
 from invlib.models.model import model_config
 from invlib.settings import Settings, load_preset, row_names, select_row
 from invlib.training.record import model_hash
@@ -16,17 +16,17 @@ from invlib.training.record import model_hash
 def test_no_vector_stays_in_its_place_and_none_is_lost(n):
     vectors = np.arange(n, dtype=np.float32)[:, None] + np.zeros(4, dtype=np.float32)
     for seed in range(5):
-        swapped = swapped_vectors(vectors, seed)
+        swapped = shuffled_vectors(vectors, seed)
         assert (swapped[:, 0] != vectors[:, 0]).all()
         assert sorted(swapped[:, 0]) == list(range(n))
         assert swapped.dtype == vectors.dtype
     assert (vectors[:, 0] == np.arange(n)).all()
-    np.testing.assert_array_equal(swapped_vectors(vectors, 1), swapped_vectors(vectors, 1))
+    np.testing.assert_array_equal(shuffled_vectors(vectors, 1), shuffled_vectors(vectors, 1))
 
 
 def test_one_vector_cant_be_swapped():
     with pytest.raises(ValueError, match="1 vector"):
-        swapped_vectors(np.zeros((1, 4)))
+        shuffled_vectors(np.zeros((1, 4)))
 
 
 @pytest.mark.parametrize("preset, hidden", [("smoke", 384), ("cpu", 384), ("study", 384), ("gpu", 384), ("deck", 768)])
@@ -34,7 +34,7 @@ def test_every_row_has_a_twin_whose_decoder_has_its_shape(preset, hidden):
     settings = load_preset(preset)
     for name in row_names(settings, hidden):
         row = select_row(settings, name)
-        config, twin = model_config(row), model_config(select_row(settings, twin_name(row)))
+        config, twin = model_config(row), model_config(select_row(settings, no_vector_name(row)))
         assert twin.pooling == "constant" and twin.decoder == config.decoder
         shape = ["n_embd", "n_layer", "n_head", "n_inner", "word_embeddings"]
         if row.row != "hybrid":  # a constant carries nothing, however many memory tokens it is cut into
@@ -46,9 +46,9 @@ def test_every_row_has_a_twin_whose_decoder_has_its_shape(preset, hidden):
 def test_rows_that_share_a_decoder_share_a_twin():
     settings = Settings(rows=())
     rows = ["att_pool_384", "rnn_768", "cls_decoder_384", "att_pool_768", "encoder_only_1568"]
-    assert twin_names(settings, rows) == ["no_vector_384", "no_vector_768_rnn", "no_vector_1568_encoder_only"]
+    assert no_vector_names(settings, rows) == ["no_vector_384", "no_vector_768_rnn", "no_vector_1568_encoder_only"]
     wide = replace(settings, n_embd=0)  # as wide as the vector: each D has its own
-    assert twin_names(wide, ["att_pool_768", "att_pool_2560"]) == ["no_vector_768", "no_vector_2560"]
+    assert no_vector_names(wide, ["att_pool_768", "att_pool_2560"]) == ["no_vector_768", "no_vector_2560"]
 
 
 def test_the_reference_is_the_no_vector_model_of_the_lowest_loss(run, tiny_model, tiny_settings, tiny_material):

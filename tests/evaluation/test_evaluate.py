@@ -11,7 +11,7 @@ import torch
 from invlib import paths
 from invlib.encoders.material import Material
 from invlib.encoders.token_states import token_states
-from invlib.evaluation.evaluate import evaluate, spoken, trained_settings
+from invlib.evaluation.evaluate import evaluate, generate_and_score, trained_settings
 from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import select_row
@@ -102,9 +102,7 @@ def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_
     data = tiny_material.dataset("test", layers=())
     nats, same = (teacher_forced(model, data)["nats"] for model in (fresh, loaded))
     np.testing.assert_allclose(nats, same, rtol=1e-5)
-    nats = teacher_forced(
-        InvertibleSentenceModel.from_pretrained(trained[0] / "models" / "no_vector_96"), data
-    )["nats"]
+    nats = teacher_forced(InvertibleSentenceModel.from_pretrained(trained[0] / "models" / "no_vector_96"), data)["nats"]
     assert row["reference_bits"] == pytest.approx(nats.mean() / np.log(2), rel=1e-5)
 
 
@@ -199,7 +197,7 @@ def test_what_is_said_of_given_vectors_is_compared_with_the_first_headlines(trai
     run, model, settings = trained
     data = tiny_material.dataset("test")
     vectors = teacher_forced(model, data)["sentence_embedding"]
-    out = spoken(model, vectors[:5], data, settings)
+    out = generate_and_score(model, vectors[:5], data, settings)
     assert out["reference"] == tiny_material.corpus.splits["test"]["text"][:5]
     assert len(out["said"]) == len(out["right"]) == len(out["bertscore_f1"]) == 5
     np.testing.assert_array_equal(

@@ -10,7 +10,7 @@ from invlib.encoders.frozen import load_encoder
 from invlib.evaluation.run_results import load_run, place, update_metrics
 from invlib.models.model import build_model
 from invlib.settings import load_preset, select_row
-from invlib.training.record import model_hash, plain
+from invlib.training.record import model_hash, training_fields
 
 WORDS = "oil gold wheat steel copper cotton".split()
 HEADLINES = [f"{a} {verb} as {b} prices fall" for a in WORDS for b in WORDS for verb in ("rises", "slips") if a != b]
@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch):
     for number, name in enumerate(("att_pool_96", "rnn_64", "no_vector_96", "hybrid_96_plain")):
         row = select_row(settings, name)
         build_model(row, load_encoder()).save_pretrained(folder / "models" / name)
-        record = {"settings": plain(row), "measuring": {"preset": "smoke"}}
+        record = {"settings": training_fields(row), "measuring": {"preset": "smoke"}}
         record |= {"seconds": 1.0, "stopped_by": "time", "accuracy": number / 10}
         paths.write_json(folder / "models" / name / "training.json", record | {"data_hash": hash_of(row)})
     return folder, settings

@@ -25,9 +25,9 @@ from invlib.language_models.fit_vectors import (
     Loss,
     adamw_step,
     fit,
+    joining_state,
     keep_best,
-    newcomers,
-    recovered,
+    recovered_bits_interval,
     start_vectors,
 )
 
@@ -148,7 +148,7 @@ def test_without_success_the_best_step_is_kept(tiny_lm):
     assert unfinished.any() and (table.steps[unfinished] == 12).all()
     assert table.correct.tolist() == curve.groupby("text").correct.max().tolist()
     assert score(tiny_lm, vectors, TEXTS).correct.tolist() == table.correct.tolist()
-    state = newcomers([0, 1], torch.zeros(2, 1, 3))
+    state = joining_state([0, 1], torch.zeros(2, 1, 3))
     for value, correct, nats in ((1.0, (2, 2), (9.0, 9.0)), (2.0, (1, 2), (5.0, 8.0)), (3.0, (2, 2), (9.5, 8.5))):
         keep_best(state, torch.full((2, 1, 3), value), torch.tensor(correct), torch.tensor(nats))
     assert state["best"][:, 0, 0].tolist() == [1.0, 2.0] and state["best_correct"].tolist() == [2, 2]
@@ -198,18 +198,18 @@ def test_capacity_is_the_longest_length_that_comes_back(tiny_lm, sentences):
 def test_the_speed_is_of_equal_steps(tiny_lm, monkeypatch):
     calls, real = [], cramming.fit
     monkeypatch.setattr(cramming, "fit", lambda *a, **o: calls.append((len(a[2]), o)) or real(*a, **o))
-    found = batched_speed(tiny_lm, TEXTS * 8, steps=4, batch_size=32, n_single=3, candidates=20)
+    found = batched_speed(tiny_lm, TEXTS * 8, steps=4, batch_size=32, n_single=3, sampled_negatives=20)
     assert found["ratio"] == pytest.approx(found["batched"] / found["single"]) and found["ratio"] > 1
-    timed = [(n, o["batch_size"], o["steps"], o["stop"], o["candidates"]) for n, o in calls if o["steps"]]
+    timed = [(n, o["batch_size"], o["steps"], o["stop"], o["sampled_negatives"]) for n, o in calls if o["steps"]]
     assert timed == [(3, 1, 4, False, 0), (32, 32, 4, False, 0), (32, 32, 4, False, 20)]
     assert found["sampled_ratio"] == pytest.approx(found["sampled"] / found["single"])
 
 
 def test_a_sampled_loss_is_checked_over_all_tokens(tiny_lm):
     """The texts come back as they do under the whole loss; steps are counted in checks, and what is told is of all."""
-    table, vectors = cram(tiny_lm, TEXTS, steps=2000, candidates=8, **QUIET)
+    table, vectors = cram(tiny_lm, TEXTS, steps=2000, sampled_negatives=8, **QUIET)
     torch.manual_seed(5)  # what was drawn before this one has no part in it
-    assert (cram(tiny_lm, TEXTS, steps=2000, candidates=8, **QUIET)[1] == vectors).all()
+    assert (cram(tiny_lm, TEXTS, steps=2000, sampled_negatives=8, **QUIET)[1] == vectors).all()
     assert table.generated.tolist() == TEXTS and (table.exact == 1).all()
     assert (table.steps % CHECK == 0).all()
     alone = score(tiny_lm, vectors, TEXTS)
@@ -256,6 +256,6 @@ def test_lengths_that_no_longer_come_back_end_the_table(tiny_lm, sentences):
 
 
 def test_recovered_bits_are_what_the_reference_lacks(crammed):
-    found = recovered(crammed.table, np.full(4, 50.0), n_bootstrap=50)
+    found = recovered_bits_interval(crammed.table, np.full(4, 50.0), n_bootstrap=50)
     assert found["bits"] == pytest.approx(50 - crammed.table.nats.mean() / math.log(2))
     assert found["low"] <= found["bits"] <= found["high"]

@@ -19,11 +19,11 @@ from invlib.language_models.own import (
     LanguageModelSettings,
     LanguageModelTrainer,
     fresh_model,
-    language_models_of,
-    own_language_models,
-    packed,
+    language_model_settings,
+    load_language_models,
+    pack_blocks,
     train_language_model,
-    untrained,
+    untrained_language_model,
 )
 from invlib.settings import Settings
 
@@ -62,8 +62,8 @@ def made(run, tiny_material, tiny_encoder):
 
 def test_blocks_begin_with_a_text_and_lose_only_its_end():
     ids = [[1, 5, 2], [1, 6, 6, 6, 2], [1, 7, 2], [1, 8, 2]]
-    assert packed(ids, 5).tolist() == [[1, 5, 2, 1, 6], [1, 7, 2, 1, 8]]
-    assert packed(ids, 50).tolist() == [sum(ids, [])]  # too few for a block: all there is
+    assert pack_blocks(ids, 5).tolist() == [[1, 5, 2, 1, 6], [1, 7, 2, 1, 8]]
+    assert pack_blocks(ids, 50).tolist() == [sum(ids, [])]  # too few for a block: all there is
 
 
 def test_a_run_leaves_a_folder_that_transformers_loads(made, run, tiny_material, tiny_encoder):
@@ -228,7 +228,7 @@ def test_one_vector_moves_an_untrained_network_from_this_start_and_not_from_the_
     """Seven word pieces each; the usual start has small weights and words, no bias, and its MLP beside attention."""
     good = replace(TINY, width=64, n_layer=2, output_std=0.5)
     usual = {"weight_gain": 0.15, "query_bias_std": 0.0, "input_std": 0.02, "output_std": 0.02}
-    network, other = (untrained(replace(good, **changes), tiny_encoder) for changes in ({}, usual))
+    network, other = (untrained_language_model(replace(good, **changes), tiny_encoder) for changes in ({}, usual))
     texts = [row[:7] for row in network.ids(sentences[:8]) if len(row) >= 7]
     moved, held = (cram(lm, texts, steps=150, progress=False)[0]["accuracy"].mean() for lm in (network, other))
     assert len(texts) > 3 and moved > 0.9 and held < 0.6
@@ -242,7 +242,7 @@ def test_untrained_is_what_training_begins_with(made, tiny_encoder, monkeypatch)
     )  # fmt: skip
     with pytest.raises(ZeroDivisionError):
         made()
-    control = untrained(TINY, tiny_encoder).model.state_dict()
+    control = untrained_language_model(TINY, tiny_encoder).model.state_dict()
     assert control.keys() == begun[0].keys()
     assert all(torch.equal(value, begun[0][key]) for key, value in control.items())
 
@@ -251,7 +251,7 @@ def test_the_training_loss_is_the_models_own_on_average(tiny_encoder):
     model = fresh_model(TINY, tiny_encoder).eval()
     blocks = torch.randint(5, 50, (3, 12), generator=torch.Generator().manual_seed(0))
     batch = {"input_ids": blocks, "labels": blocks}
-    trainer = SimpleNamespace(candidates=5)
+    trainer = SimpleNamespace(sampled_negatives=5)
     with torch.no_grad():
         torch.manual_seed(0)
         sampled = [LanguageModelTrainer.compute_loss(trainer, model, batch).item() for _ in range(200)]
@@ -261,18 +261,18 @@ def test_the_training_loss_is_the_models_own_on_average(tiny_encoder):
 def test_a_run_finds_its_language_models_or_the_one_that_is_named(made, run, tiny_lm_folder):
     made("a", width=64, variant=None)
     settings = Settings(lm_widths=(64,), lm_minutes=3.0, n_validation=7)
-    (own,) = own_language_models(settings)
+    (own,) = language_model_settings(settings)
     assert (own.name, own.width, own.minutes, own.n_validation) == ("lm_64", 64, 3.0, 7)
     here = run / "a", "0123456789ab"
-    assert [lm.hidden_size for lm in language_models_of(settings, *here).values()] == [64]
-    named = language_models_of(replace(settings, language_model=tiny_lm_folder), *here)
+    assert [lm.hidden_size for lm in load_language_models(settings, *here).values()] == [64]
+    named = load_language_models(replace(settings, language_model=tiny_lm_folder), *here)
     assert [lm.hidden_size for lm in named.values()] == [128]
     with pytest.raises(ValueError, match="other headlines .seed 0.*here seed 1"):
-        language_models_of(replace(settings, seed=1), *here)
+        load_language_models(replace(settings, seed=1), *here)
     with pytest.raises(ValueError, match="other headlines"):
-        language_models_of(settings, run / "a", "another")
+        load_language_models(settings, run / "a", "another")
     with pytest.raises(FileNotFoundError, match="no lm_96 in .*03_training"):
-        language_models_of(replace(settings, lm_widths=(64, 96)), *here)
+        load_language_models(replace(settings, lm_widths=(64, 96)), *here)
 
 
 def test_scores_are_the_models_own_and_padding_changes_nothing(sharp_lm, sentences):

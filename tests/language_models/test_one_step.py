@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from invlib.language_models.one_step import LAYOUTS, one_step, places_of_e, read
+from invlib.language_models.one_step import LAYOUTS, e_positions, one_step, read
 
 TEXTS = ["oil rises", "gold falls on tariffs", "copper gains ground", "uber holds steady before the vote"]
 QUIET = {"progress": False, "length": 12}
@@ -15,12 +15,12 @@ QUIET = {"progress": False, "length": 12}
     [("first", "emmmm emmm"), ("halves", "eeemm eemm"), ("alternating", "ememe emem"), ("alone", "eeeee eeee")],
 )
 def test_layouts(layout, expected):
-    found = places_of_e(layout, torch.tensor([5, 4]), 5)
+    found = e_positions(layout, torch.tensor([5, 4]), 5)
     said = ["".join("e" if k else "m" for k in row[:n]) for row, n in zip(found.tolist(), (5, 4), strict=True)]
     assert said == expected.split()
     assert layout in LAYOUTS
     with pytest.raises(ValueError, match="unknown layout 'last'; choose one of first, halves"):
-        places_of_e("last", torch.tensor([5]), 5)
+        e_positions("last", torch.tensor([5]), 5)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from invlib.evaluation.controls import swapped_vectors
+from invlib.evaluation.controls import shuffled_vectors
 from invlib.evaluation.evaluate import semantics
 from invlib.measures.intervals import bootstrap, ratio
 from invlib.measures.similarity import rank_correlation, recall_at_k
@@ -76,7 +76,7 @@ def test_teacher_forced_with_given_vectors_reads_those(tiny_model, tiny_material
     own = teacher_forced(model, data, batch_size=5)
     again = teacher_forced(model, data, vectors=own["sentence_embedding"], batch_size=7)
     np.testing.assert_allclose(again["nats"], own["nats"], rtol=1e-5)
-    swapped = swapped_vectors(own["sentence_embedding"])
+    swapped = shuffled_vectors(own["sentence_embedding"])
     other = teacher_forced(model, data, vectors=swapped, batch_size=5)
     np.testing.assert_array_equal(other["sentence_embedding"], swapped)
     assert not np.allclose(other["nats"], own["nats"])
@@ -161,8 +161,8 @@ def test_rank_correlation_of_the_same_of_noise_and_of_a_constant():
 
 
 def test_recall_worked_by_hand():
-    angles = np.deg2rad([0, 10, 25, 90, 100])
-    reference = np.stack([np.cos(angles), np.sin(angles)], 1)
+    length_angles = np.deg2rad([0, 10, 25, 90, 100])
+    reference = np.stack([np.cos(length_angles), np.sin(length_angles)], 1)
     assert recall_at_k(reference, reference, k=2).tolist() == [1] * 5
     moved = reference[[0, 3, 2, 1, 4]]  # two headlines have changed places
     # nearest two now: 0 -> 2 3, 1 (at 90) -> 4 2, 2 -> 3 0, 3 (at 10) -> 0 2, 4 -> 1 2;

@@ -2,20 +2,20 @@
 
 import torch
 
-from invlib.models.code_layout import LENGTH_SIZE, angles, collect, deal, read_length
+from invlib.models.code_layout import LENGTH_SIZE, deinterleave, interleave, length_angles, read_length
 
 
 def test_numbers_are_dealt_round_the_table():
     values = torch.arange(24.0).reshape(1, 4, 6)  # piece p's j-th number is 6 p + j
-    code = deal(values, torch.tensor([3]), 8)
+    code = interleave(values, torch.tensor([3]), 8)
     assert code.tolist() == [[0, 6, 12, 1, 7, 13, 2, 8]]  # of three pieces, the fourth has no part in it
 
 
 def test_what_was_dealt_is_collected_again():
     torch.manual_seed(0)
     values, lengths = torch.randn(5, 7, 4), torch.tensor([1, 2, 3, 5, 7])
-    code = deal(values, lengths, 12)
-    back = collect(code, lengths, 7, 4)
+    code = interleave(values, lengths, 12)
+    back = deinterleave(code, lengths, 7, 4)
     for row, (n, found) in enumerate(zip(lengths.tolist(), back, strict=True)):
         kept = [(i % n, i // n) for i in range(12) if i // n < 4]
         expected = torch.zeros(7, 4)
@@ -26,7 +26,7 @@ def test_what_was_dealt_is_collected_again():
 
 def test_gradients_reach_what_was_dealt_and_nothing_else():
     values = torch.randn(1, 4, 6, requires_grad=True)
-    deal(values, torch.tensor([3]), 8).sum().backward()
+    interleave(values, torch.tensor([3]), 8).sum().backward()
     assert values.grad.sum() == 8 and values.grad[0, 3].abs().sum() == 0 and values.grad[0, 2].tolist() == [
         1, 1, 0, 0, 0, 0,
     ]  # fmt: skip
@@ -35,9 +35,9 @@ def test_gradients_reach_what_was_dealt_and_nothing_else():
 def test_a_length_is_read_back_through_noise_of_two_fifths():
     torch.manual_seed(0)
     lengths = torch.arange(1, 41)
-    numbers = angles(lengths)
+    numbers = length_angles(lengths)
     assert numbers.shape == (40, LENGTH_SIZE)
     assert torch.equal(read_length(numbers, 40), lengths)
     many = lengths.repeat(50)
     noise = 0.4 * numbers.std(0, correction=0) * torch.randn(len(many), LENGTH_SIZE)
-    assert (read_length(angles(many) + noise, 40) == many).float().mean() > 0.98
+    assert (read_length(length_angles(many) + noise, 40) == many).float().mean() > 0.98

@@ -7,7 +7,7 @@ import torch
 from transformers import modeling_utils
 from transformers.generation import utils as generation_utils
 
-from invlib.models.code_layout import LENGTH_SIZE, angles, collect, deal
+from invlib.models.code_layout import LENGTH_SIZE, deinterleave, interleave, length_angles
 from invlib.models.decoders import Memory, OnePassDecoder, TiedVocabulary, build_decoder
 from invlib.models.model import InvertibleConfig, InvertibleSentenceModel
 
@@ -72,11 +72,11 @@ def test_a_prefix_is_a_memory_token_of_its_own_and_numbers_are_read_at_one_size(
 
 def test_a_dealt_code_is_collected_into_a_token_for_each_place():
     torch.manual_seed(0)
-    memory = Memory(6 + LENGTH_SIZE + 30, slots=9, n_embd=5, prefix_size=6, code_weight=0.2, dealt=8)
+    memory = Memory(6 + LENGTH_SIZE + 30, slots=9, n_embd=5, prefix_size=6, code_weight=0.2, numbers_per_piece=8)
     lengths, values = torch.tensor([4, 7]), torch.randn(2, 9, 8)
-    code = torch.cat([angles(lengths), deal(values, lengths, 30)], dim=1) / memory.code_scale
+    code = torch.cat([length_angles(lengths), interleave(values, lengths, 30)], dim=1) / memory.code_scale
     found = memory(torch.cat([torch.randn(2, 6), code], dim=1))
-    there = collect(deal(values, lengths, 30), lengths, 9, 8)
+    there = deinterleave(interleave(values, lengths, 30), lengths, 9, 8)
     torch.testing.assert_close(found[:, 1:], memory.linear(there) + memory.slot_embeddings)
     assert (there[0, 4:] == 0).all() and (there[0, :4, :7] == values[0, :4, :7]).all()
 

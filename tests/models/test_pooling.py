@@ -25,7 +25,7 @@ POOLINGS = {
     "constant": lambda: ConstantPooling(6),
     "multi_query": lambda: MultiQueryPooling(8, 12, queries=4, max_length=8),
     "no position start": lambda: MultiQueryPooling(8, 12, queries=4, max_length=8, position_start=False),
-    "dealt": lambda: MultiQueryPooling(8, 32, queries=7, max_length=8, dealt=32),
+    "numbers_per_piece": lambda: MultiQueryPooling(8, 32, queries=7, max_length=8, numbers_per_piece=32),
     "hybrid": lambda: HybridPooling(4, ["word", "last"], 15, 3, 0.2, queries=4, max_length=8),
 }
 
@@ -104,7 +104,7 @@ def test_attention_pooling_is_the_decks():
 
 
 def test_gradients_reach_every_weight():
-    for kind in ("attention", "rnn", "multi_query", "dealt"):
+    for kind in ("attention", "rnn", "multi_query", "numbers_per_piece"):
         pooling = POOLINGS[kind]()
         # squared first: a LayerNorm's outputs sum to a constant
         pooling(features())["sentence_embedding"].pow(3).sum().backward()
@@ -164,14 +164,14 @@ def test_a_slot_is_its_querys_weighted_sum():
 
 
 def test_a_code_has_one_length_however_it_is_laid_out():
-    for kind in ("multi_query", "dealt"):
+    for kind in ("multi_query", "numbers_per_piece"):
         vectors = POOLINGS[kind]()(features())["sentence_embedding"]
         torch.testing.assert_close(vectors.norm(dim=1), torch.full((4,), vectors.shape[1] ** 0.5))
 
 
 def test_a_short_sentence_uses_all_numbers_of_a_dealt_code():
     short = features((3,), width=8)  # two pieces after [CLS]: twelve numbers each
-    vector = POOLINGS["dealt"]()(short)["sentence_embedding"][0]
+    vector = POOLINGS["numbers_per_piece"]()(short)["sentence_embedding"][0]
     assert len(vector.unique()) > 26 and (vector != 0).all()
 
 
@@ -211,8 +211,8 @@ def test_what_hybrid_cant_be_made_of_is_said():
         HybridPooling(4, ["last"], 15, 5, 0.2, queries=2, max_length=8)
     with pytest.raises(ValueError, match="13 numbers can't be shared evenly by 4"):
         MultiQueryPooling(8, 13, queries=4, max_length=8)
-    with pytest.raises(ValueError, match="dealt to 82 places: it tells lengths to 81 apart"):
-        MultiQueryPooling(8, 200, queries=82, max_length=83, dealt=4)
+    with pytest.raises(ValueError, match="numbers_per_piece to 82 places: it tells lengths to 81 apart"):
+        MultiQueryPooling(8, 200, queries=82, max_length=83, numbers_per_piece=4)
 
 
 def test_an_unknown_pooling_is_named():

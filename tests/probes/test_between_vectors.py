@@ -11,13 +11,13 @@ from invlib.models.pooling import fit_components
 from invlib.probes import between_vectors
 from invlib.probes.between_vectors import (
     bits_a_token,
-    differing,
+    column_means,
+    decode_between,
     disjoint_pairs,
-    means,
-    on_the_way,
     one_word_changed,
     random_pairs,
     relative_distance,
+    share_differing,
     sts_spearman,
     words_exchanged,
 )
@@ -70,7 +70,7 @@ def test_distance_is_in_units_of_two_sentences():
 
 def test_means_leave_out_what_is_not_there():
     table = pd.DataFrame({"a": [1.0, 3.0, None], "b": [None, None, None]})
-    first, second = means(table, ["a", "b"], n_bootstrap=50)
+    first, second = column_means(table, ["a", "b"], n_bootstrap=50)
     assert first["mean"] == 2 and 1 <= first["low"] <= first["high"] <= 3 and first["n"] == 2
     assert second == {"measure": "b", "mean": None, "low": None, "high": None, "n": 0}
 
@@ -79,10 +79,10 @@ def test_on_the_way_begins_at_the_first_text(packed, tiny_model, tiny_material):
     texts = tiny_material.corpus.splits["test"]["text"]
     z, sentence = packed.encode(texts), packed.encoder.sentence_embedding(texts).numpy()
     pairs = random_pairs(len(texts), 6)
-    start = on_the_way(packed, tiny_model("no_vector"), z, sentence, pairs, share=0.0)
+    start = decode_between(packed, tiny_model("no_vector"), z, sentence, pairs, share=0.0)
     assert start.text.tolist() == [packed.reconstruct([texts[a]])[0] for a in pairs[:, 0]]
     np.testing.assert_allclose(start.cosine, 1, atol=0.05)
-    half = on_the_way(packed, tiny_model("no_vector"), z, sentence, pairs)
+    half = decode_between(packed, tiny_model("no_vector"), z, sentence, pairs)
     a, b = sentence[pairs[:, 0]], sentence[pairs[:, 1]]
     middle = (a + b) / np.linalg.norm(a + b, axis=1, keepdims=True)
     np.testing.assert_allclose(half.nearest_end, (a * middle).sum(1), atol=1e-5)
@@ -106,7 +106,11 @@ def test_one_text_has_no_other_to_take_a_word_of(packed):
 
 
 def test_differing_counts_the_longer_ones_positions():
-    assert differing([1, 2, 3], [1, 2, 3]) == 0 and differing([1, 2], [1, 3, 4, 5]) == 0.75 and differing([], []) == 0
+    assert (
+        share_differing([1, 2, 3], [1, 2, 3]) == 0
+        and share_differing([1, 2], [1, 3, 4, 5]) == 0.75
+        and share_differing([], []) == 0
+    )
 
 
 def test_sts_needs_the_hub(tiny_model, monkeypatch):
@@ -131,7 +135,7 @@ def test_beside_the_ends_an_empty_text_has_no_bits_and_nearer_is_above_zero():
     table = pd.DataFrame(
         {"text": ["a b", " ", "c"], "bits_a_token": [9.0, 3.0, 6.0], "cosine": [0.8, 0.0, 0.5], "nearest_end": 0.7}
     )
-    found = between_vectors.beside_the_ends(table, 6.0)
+    found = between_vectors.relative_to_ends(table, 6.0)
     np.testing.assert_allclose(found["times the real bits"], [1.5, np.nan, 1.0])
     np.testing.assert_allclose(found["beyond the nearest end"], [0.1, -0.7, -0.2])
     assert found["share beyond it"].tolist() == [1.0, 0.0, 0.0] and table["bits_a_token"].notna().all()

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from invlib.measures.text import generated_matches
-from invlib.probes.error_analysis import LENGTHS_NAMES, TIMES_NAMES, lengths_met, position_hits, share_by, times_met
+from invlib.probes.error_analysis import (
+    FREQUENCY_NAMES,
+    LENGTH_NAMES,
+    frequency_bins,
+    length_bins,
+    position_hits,
+    share_by,
+)
 
 
 @pytest.fixture
@@ -25,8 +32,8 @@ def test_hits_are_those_of_generated_matches(config):
 
 def test_bins_have_their_ends_on_the_left():
     counts = np.array([0, 1, 10, 11, 100, 1000, 1001])
-    assert list(times_met(range(7), counts)) == [TIMES_NAMES[k] for k in (0, 1, 1, 2, 2, 3, 4)]
-    assert list(lengths_met([3, 8, 9, 28, 29])) == [LENGTHS_NAMES[k] for k in (0, 0, 1, 4, 5)]
+    assert list(frequency_bins(range(7), counts)) == [FREQUENCY_NAMES[k] for k in (0, 1, 1, 2, 2, 3, 4)]
+    assert list(length_bins([3, 8, 9, 28, 29])) == [LENGTH_NAMES[k] for k in (0, 0, 1, 4, 5)]
 
 
 def test_a_share_weighs_its_rows_and_resamples_headlines(config):
@@ -34,7 +41,7 @@ def test_a_share_weighs_its_rows_and_resamples_headlines(config):
     true = [[0, 5, 5, end]] * 6
     said = [[5, 5, end]] * 3 + [[9, 9, 9, end]] * 3  # whole headlines right or wrong
     table = position_hits(said, true, config)
-    table["met"] = times_met(table["piece"], np.where(np.arange(200) == 5, 3, 0))
+    table["met"] = frequency_bins(table["piece"], np.where(np.arange(200) == 5, 3, 0))
     found = share_by(table, "met", n_bootstrap=400).set_index("met")
     assert found.index.tolist() == ["never", "1 to 10"] and found.n.tolist() == [6, 12]
     assert (found.share == 0.5).all() and (found.low < 0.2).all() and (found.high > 0.8).all()

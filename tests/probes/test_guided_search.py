@@ -6,7 +6,7 @@ import pytest
 from invlib.measures.similarity import unit
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
-from invlib.probes.guided_search import guided_ids, recombined, repeats
+from invlib.probes.guided_search import guided_search, recombined, repeats
 
 FEW = {"samples": 6, "rounds": 4, "children": 12, "kept": 4}
 
@@ -30,13 +30,13 @@ def nearness(packed, z, ids):
 
 def test_a_guided_text_is_never_farther_from_the_prefix_and_mostly_nearer(packed, halves):
     greedy = nearness(packed, halves, packed.generate_ids(halves))
-    guided = nearness(packed, halves, guided_ids(packed, halves, **FEW))
+    guided = nearness(packed, halves, guided_search(packed, halves, **FEW))
     assert (guided >= greedy - 1e-6).all() and guided.mean() > greedy.mean() + 0.04
 
 
 def test_more_rounds_go_on_from_what_was_found(packed, halves):
-    none = nearness(packed, halves, guided_ids(packed, halves, **FEW | {"rounds": 0}))
-    some = nearness(packed, halves, guided_ids(packed, halves, **FEW))
+    none = nearness(packed, halves, guided_search(packed, halves, **FEW | {"rounds": 0}))
+    some = nearness(packed, halves, guided_search(packed, halves, **FEW))
     assert some.mean() > none.mean() + 0.02
 
 
@@ -44,16 +44,16 @@ def test_a_sentence_that_comes_back_is_left_alone(packed, tiny_material, monkeyp
     z, asked = packed.encode(list(tiny_material.corpus.splits["test"]["text"])[:5]), []
     greedy, whole = packed.generate_ids(z), packed.generate_ids
     monkeypatch.setattr(packed, "generate_ids", lambda *a, **k: asked.append(1) or whole(*a, **k))
-    assert guided_ids(packed, z) == greedy and len(asked) == 1
-    assert guided_ids(packed, (z + z[::-1]) / 2, samples=3) != greedy and len(asked) == 1 + 1 + 3
-    assert guided_ids(packed, z[:0]) == []
+    assert guided_search(packed, z) == greedy and len(asked) == 1
+    assert guided_search(packed, (z + z[::-1]) / 2, samples=3) != greedy and len(asked) == 1 + 1 + 3
+    assert guided_search(packed, z[:0]) == []
 
 
 def test_a_learned_vector_is_searched_by_sampling_the_same_way_again(tiny_model, tiny_material):
     model = tiny_model("hybrid")
     z = model.encode(list(tiny_material.corpus.splits["test"]["text"])[:4])
-    first = guided_ids(model, z, **FEW)
-    assert first == guided_ids(model, z, **FEW) and len(first) == 4
+    first = guided_search(model, z, **FEW)
+    assert first == guided_search(model, z, **FEW) and len(first) == 4
     c = model.config
     for row in first:
         assert row[-1] == c.eos_token_id and len(row) < c.max_length and c.eos_token_id not in row[:-1]
@@ -61,7 +61,7 @@ def test_a_learned_vector_is_searched_by_sampling_the_same_way_again(tiny_model,
 
 def test_a_vector_without_a_prefix_has_no_guide(tiny_model):
     with pytest.raises(ValueError, match="semantic prefix"):
-        guided_ids(tiny_model("att_pool"), np.zeros((1, 8), dtype=np.float32))
+        guided_search(tiny_model("att_pool"), np.zeros((1, 8), dtype=np.float32))
 
 
 CONTINUES = [k in (11, 21) for k in range(100)]  # 10 11 and 20 21 are words of two pieces
@@ -100,8 +100,8 @@ def test_recombined_texts_are_cut_between_words_and_not_too_long(way, expected):
 
 def test_a_recombined_text_that_repeats_itself_is_not_asked_for(packed, halves, monkeypatch):
     monkeypatch.setattr("invlib.probes.guided_search.repeats", lambda row: True)
-    drawn = guided_ids(packed, halves, **FEW | {"rounds": 0})
-    assert guided_ids(packed, halves, **FEW) == drawn
+    drawn = guided_search(packed, halves, **FEW | {"rounds": 0})
+    assert guided_search(packed, halves, **FEW) == drawn
 
 
 def test_what_says_three_pieces_twice_repeats_itself():
@@ -116,7 +116,7 @@ def test_what_cannot_be_sampled_is_read_under_noise_each_time_and_the_rest_every
     """The noise is on the code alone."""
     read, whole = [], packed.generate_ids
     monkeypatch.setattr(packed, "generate_ids", lambda z, **k: read.append(z) or whole(z, **k))
-    guided_ids(packed, halves[:1], **FEW, search=search)
+    guided_search(packed, halves[:1], **FEW, search=search)
     moved = [np.abs(z - halves[:1]).max() > 1e-6 for z in read]
     assert len(moved) == 1 + FEW["samples"] and not moved[0] and sum(moved) == noisy
     assert all(np.array_equal(z[:, :8], halves[:1, :8]) for z in read)
@@ -125,8 +125,8 @@ def test_what_cannot_be_sampled_is_read_under_noise_each_time_and_the_rest_every
 def test_the_nearest_texts_go_on(packed, halves, monkeypatch):
     given = []
     monkeypatch.setattr("invlib.probes.guided_search.recombined", lambda texts, *_: given.append(texts) or ())
-    guided_ids(packed, halves[:1], **FEW)
+    guided_search(packed, halves[:1], **FEW)
     cosines = nearness(packed, halves[[0] * len(given[0])], given[0])
-    drawn = nearness(packed, halves[:1], guided_ids(packed, halves[:1], **FEW | {"rounds": 0}))
+    drawn = nearness(packed, halves[:1], guided_search(packed, halves[:1], **FEW | {"rounds": 0}))
     assert 1 < len(given[0]) <= FEW["kept"] and (np.diff(cosines) <= 1e-6).all()
     assert cosines[0] == pytest.approx(drawn[0], abs=1e-6)

@@ -7,14 +7,14 @@ import pytest
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
 from invlib.probes.robustness import (
-    best_of,
-    given_back,
+    best_per_level,
     most_exact,
-    packed_beside,
     packed_bits,
+    packed_ids_by_bits,
     quantized,
+    reconstruction_metrics,
     robustness,
-    short_figures,
+    summary_metrics,
     vectors_of,
     with_noise,
 )
@@ -63,15 +63,15 @@ def test_a_control_that_is_exact_loses_with_noise_only(tiny_encoder, tiny_materi
 def test_packed_beside_leaves_out_what_has_no_room(tiny_encoder):
     components = np.eye(32, dtype=np.float32)[:, :8]
     id_bits = (tiny_encoder.vocab_size - 1).bit_length()
-    made = packed_beside(tiny_encoder, components, 8 + id_bits // 2, 0.2, 16)
+    made = packed_ids_by_bits(tiny_encoder, components, 8 + id_bits // 2, 0.2, 16)
     assert 1 not in made and all(p.bits == bits and p.prefix == 8 for bits, p in made.items()) and 8 in made
-    assert sorted(packed_beside(tiny_encoder, components, 160, 0.2, 16)) == [1, 2, 4, 8]
+    assert sorted(packed_ids_by_bits(tiny_encoder, components, 160, 0.2, 16)) == [1, 2, 4, 8]
 
 
 def test_the_best_is_chosen_at_each_level():
     levels = {"noise": [0.0, 0.4, 0.0], "bits": [None, None, 4]}
     tables = {1: [0.9, 0.7, 0.5], 8: [1.0, 0.2, 0.5]}
-    best = best_of({bits: pd.DataFrame(levels | {"generated_accuracy": a}) for bits, a in tables.items()})
+    best = best_per_level({bits: pd.DataFrame(levels | {"generated_accuracy": a}) for bits, a in tables.items()})
     assert best.generated_accuracy.tolist() == [1.0, 0.7, 0.5] and best.packed_bits.tolist() == [8, 1, 1]
     assert best.noise.tolist() == [0, 0.4, 0] and best.bits.isna().tolist() == [True, True, False]
 
@@ -79,11 +79,11 @@ def test_the_best_is_chosen_at_each_level():
 def test_short_figures_are_those_of_the_longer_ways(tiny_model, tiny_material):
     model, layers = tiny_model("hybrid"), ("word", "last")
     data, train = tiny_material.dataset("test", layers=layers), tiny_material.dataset("train", layers=layers)
-    found = short_figures(model, data, train, noise=0.4, n_bootstrap=20)
+    found = summary_metrics(model, data, train, noise=0.4, n_bootstrap=20)
     noisy = robustness(model, data, train, noise=(0.0, 0.4), bits=(), n_bootstrap=20)
     accuracies = [found["generated_accuracy"], found["noisy_accuracy"]]
     np.testing.assert_allclose(accuracies, noisy.generated_accuracy)
-    given = given_back(model, vectors_of(model, data), data, 20)
+    given = reconstruction_metrics(model, vectors_of(model, data), data, 20)
     assert found["exact_match"] == given["exact_match"] and found["exact_match_high"] == given["exact_high"]
     assert found["rank_correlation_low"] <= found["rank_correlation"] <= found["rank_correlation_high"]
     assert found["n"] == 16
@@ -91,9 +91,9 @@ def test_short_figures_are_those_of_the_longer_ways(tiny_model, tiny_material):
 
 def test_the_most_exact_of_the_packed_has_the_fewest_bits_that_hold_the_texts(tiny_encoder, tiny_material):
     data, components = tiny_material.dataset("test", layers=()), np.eye(32, dtype=np.float32)[:, :8]
-    assert most_exact(packed_beside(tiny_encoder, components, 160, 0.2, 16), data).bits == 1
+    assert most_exact(packed_ids_by_bits(tiny_encoder, components, 160, 0.2, 16), data).bits == 1
     narrow = 8 + int(data.lengths.max()) * (tiny_encoder.vocab_size - 1).bit_length() // 2  # room at two bits a number
-    assert most_exact(packed_beside(tiny_encoder, components, narrow, 0.2, 16), data).bits == 2
+    assert most_exact(packed_ids_by_bits(tiny_encoder, components, narrow, 0.2, 16), data).bits == 2
 
 
 def test_packed_bits_are_those_of_the_headlines_that_come_back(tiny_material, tiny_settings):

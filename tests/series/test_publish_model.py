@@ -21,7 +21,7 @@ def trained(run, tiny_settings, tiny_material, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
     settings = replace(
         tiny_settings, row="hybrid", embedding_dim=64, variant="long", queries=8, encoder_layers=("word", "last"),
-        dealt=32, epochs=1,
+        numbers_per_piece=32, epochs=1,
     )  # fmt: skip
     return train(settings, run, tiny_material)[0]
 

@@ -212,7 +212,7 @@ def test_a_parameter_that_only_some_notebooks_have(workbook, capsys, monkeypatch
     assert "some/model" not in str(first["cells"])
     monkeypatch.chdir(workbook)
     (workbook / "pythia").mkdir()  # a folder is meant from here, and notebooks run elsewhere
-    assert runner.given([("language_model", "pythia")])["language_model"] == str(workbook / "pythia")
+    assert runner.parse_parameters([("language_model", "pythia")])["language_model"] == str(workbook / "pythia")
 
 
 def test_a_language_model_is_looked_for_where_a_notebook_reads_one(workbook, monkeypatch):

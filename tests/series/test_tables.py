@@ -11,8 +11,7 @@ from invlib.series import publish, tables
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 PIXEL = (  # a PNG of one pixel
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNg"
-    "AAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
 
 
@@ -151,6 +150,7 @@ def test_only_the_run_that_readme_shows_brings_notebooks_and_figures(repository,
 
 def test_published_files_quote_a_hundred_different_headlines(finished):
     """Over all of them: those of examples.csv under every model, then what the tables have room for."""
+
     def frame(column, numbers):
         rows = [(f"Headline {i}", model) for i in numbers for model in ("rnn", "att_pool")]
         return pd.DataFrame(rows, columns=[column, "model"])

@@ -2,25 +2,25 @@
 
 import torch
 
-from invlib.encoders.frozen import continuing
-from invlib.training.interpolation import FARTHEST, NEAREST, REMEMBERED, Halfway, spliced
+from invlib.encoders.frozen import continues_word
+from invlib.training.interpolation import FARTHEST, NEAREST, REMEMBERED, Mixup, splice
 
 WHOLE = [False] * 100
 
 
 def test_two_headlines_meet_near_the_middle_and_share_some_places():
     a, b = list(range(10, 24)), list(range(30, 44))  # 14 pieces each
-    assert spliced(a, b, 38, WHOLE, overlap=8) == [*a[:11], *b[3:]]
-    assert spliced(a, b, 38, WHOLE, overlap=0) == [*a[:7], *b[7:]]
-    assert spliced(a[:4], b, 38, WHOLE, overlap=8) == [*a[:4], *b]  # a short one is said whole
+    assert splice(a, b, 38, WHOLE, overlap=8) == [*a[:11], *b[3:]]
+    assert splice(a, b, 38, WHOLE, overlap=0) == [*a[:7], *b[7:]]
+    assert splice(a[:4], b, 38, WHOLE, overlap=8) == [*a[:4], *b]  # a short one is said whole
 
 
 def test_the_second_part_begins_with_a_word_and_what_is_too_long_is_left_out():
     a, b = list(range(10, 24)), list(range(30, 44))
     continues = [i in (33, 34) for i in range(100)]
-    assert spliced(a, b, 38, continues, overlap=8) == [*a[:11], *b[5:]]
-    assert spliced(a, b, 16, WHOLE, overlap=8) == [*a[:11], *b[-5:]]
-    assert len(spliced(a, b, 16, WHOLE, overlap=8)) == 16
+    assert splice(a, b, 38, continues, overlap=8) == [*a[:11], *b[5:]]
+    assert splice(a, b, 16, WHOLE, overlap=8) == [*a[:11], *b[-5:]]
+    assert len(splice(a, b, 16, WHOLE, overlap=8)) == 16
 
 
 def batch(rows, dim=4):
@@ -33,7 +33,7 @@ def test_a_share_of_the_real_is_mixed_with_earlier_headlines():
     torch.manual_seed(0)
     rows = [[1, 10 + k, 20 + k, 30 + k, 2] for k in range(8)] * 40
     real = torch.tensor([k % 2 == 0 for k in range(len(rows))])
-    half = Halfway(torch.zeros(100, dtype=torch.bool), eos_token_id=2, max_length=12)
+    half = Mixup(torch.zeros(100, dtype=torch.bool), eos_token_id=2, max_length=12)
     z, ids, mask = batch(rows)
     vectors, same, _, moved = half.mix(z, ids, mask, real, 0.5)
     assert not moved.any() and torch.equal(vectors, z) and torch.equal(same, ids)  # nothing is known yet
@@ -55,8 +55,8 @@ def test_a_share_of_the_real_is_mixed_with_earlier_headlines():
 
 
 def test_pieces_that_go_on_with_a_word_are_known(minilm):
-    found = continuing(minilm.tokenizer)
+    found = continues_word(minilm.tokenizer)
     ids = minilm.tokenizer.convert_tokens_to_ids(["##ing", "bank", "[SEP]"])
     assert found[ids].tolist() == [True, False, False] and len(found) == minilm.vocab_size
-    wider = continuing(minilm.tokenizer, minilm.vocab_size + 8)
+    wider = continues_word(minilm.tokenizer, minilm.vocab_size + 8)
     assert len(wider) == minilm.vocab_size + 8 and (wider[: len(found)] == found).all() and not wider[-8:].any()

@@ -20,9 +20,9 @@ from invlib.models.pooling import fit_components
 from invlib.training import callbacks
 from invlib.training import train as train_module
 from invlib.training import trainer as trainer_module
-from invlib.training.record import finished, plain
+from invlib.training.record import is_trained, training_fields
 from invlib.training.train import Clock, collate, main, train
-from invlib.training.trainer import InvertibleTrainer, sent_sim_loss, usable_checkpoint
+from invlib.training.trainer import InvertibleTrainer, newest_whole_checkpoint, sent_sim_loss
 
 COLUMNS = ["epoch", "step", "minutes", "train_loss", "validation_loss", "accuracy", "bertscore_f1", "learning_rate"]
 
@@ -97,8 +97,10 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, ti
     """Three epochs of five steps; killed in the second and, resumed, in the third."""
     settings = replace(tiny_settings, row=row, epochs=3)
     if row == "hybrid":  # with a rate that falls, noise, and vectors that are moved away
-        settings = replace(settings, embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=32)
-        settings = replace(settings, schedule="cosine", code_noise=0.1, between=0.5, neighbours=2)
+        settings = replace(settings, embedding_dim=64, queries=8, encoder_layers=("word", "last"), numbers_per_piece=32)
+        settings = replace(
+            settings, schedule="cosine", vector_noise=0.1, interpolation_noise_share=0.5, hard_negatives=2
+        )
     killed_after(None)
     _, curves = train(settings, run / "whole", tiny_material)
     for step in (7, 12):
@@ -155,11 +157,11 @@ def test_with_every_checkpoint_damaged_it_begins_anew(run, tiny_settings, tiny_m
     (work / "checkpoint-5" / "model.safetensors").write_bytes(b"")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert usable_checkpoint(work) is None
+        assert newest_whole_checkpoint(work) is None
     killed_after(None)
     _, curves = train(settings, run, tiny_material)
     assert trainings[-1] is None and curves.step.tolist() == [5, 10]
-    assert usable_checkpoint(run / "nowhere") is None
+    assert newest_whole_checkpoint(run / "nowhere") is None
 
 
 def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):
@@ -171,7 +173,7 @@ def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):
 
 
 def test_a_twin_has_its_own_time_limit(run, tiny_settings, tiny_material):
-    settings = replace(tiny_settings, row="no_vector", epochs=50, minutes=60.0, twin_minutes=1e-6)
+    settings = replace(tiny_settings, row="no_vector", epochs=50, minutes=60.0, no_vector_minutes=1e-6)
     train(settings, run, tiny_material)
     assert paths.read_json(run / "models" / "no_vector_32" / "training.json")["stopped_by"] == "time"
 
@@ -213,10 +215,10 @@ def test_unchanged_settings_load_and_a_changed_one_trains_anew(run, tiny_setting
     assert len(trainings) == 1
     assert same(first.state_dict(), again.state_dict())
     pd.testing.assert_frame_equal(curves, read)
-    for change in ({"seed": 1}, {"learning_rate": 1e-4}, {"candidates": 0}):
+    for change in ({"seed": 1}, {"learning_rate": 1e-4}, {"sampled_negatives": 0}):
         train(replace(settings, **change), run, tiny_material)
     other = replace(tiny_material, corpus=SimpleNamespace(**{**vars(tiny_material.corpus), "data_hash": "f" * 12}))
-    train(replace(settings, candidates=0), run, other)  # other headlines are another model
+    train(replace(settings, sampled_negatives=0), run, other)  # other headlines are another model
     assert len(trainings) == 5
     assert not same(first.state_dict(), weights(run / "models" / "att_pool_32"))
 
@@ -230,15 +232,13 @@ def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny
     assert trainings == [None, None]
 
 
-def test_checkpoints_from_before_a_setting_are_gone_on_with(
-    run, tiny_settings, tiny_material, killed_after, trainings
-):
+def test_checkpoints_from_before_a_setting_are_gone_on_with(run, tiny_settings, tiny_material, killed_after, trainings):
     killed_after(7)
     with pytest.raises(Killed):
         train(tiny_settings, run, tiny_material)
     begun = run / "models" / "att_pool_32" / "checkpoints" / "settings.json"
     record = paths.read_json(begun)
-    record["settings"].pop("code_noise")
+    record["settings"].pop("vector_noise")
     paths.write_json(begun, record)
     killed_after(None)
     train(tiny_settings, run, tiny_material)
@@ -267,19 +267,19 @@ def test_sent_sim_is_applied_as_often_as_the_settings_say(run, tiny_settings, ti
 
 
 def test_what_a_model_depends_on_is_in_its_settings(tiny_settings, tmp_path):
-    kept = plain(tiny_settings)
+    kept = training_fields(tiny_settings)
     assert json.loads(json.dumps(kept)) == kept
     measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch"}
-    others = {"table_minutes", "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps"}
+    others = {"ablation_minutes", "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps"}
     assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - others
-    assert not finished(tmp_path, tiny_settings, "abc", "e1")
+    assert not is_trained(tmp_path, tiny_settings, "abc", "e1")
     paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc", "encoder_hash": "e1"})
-    assert finished(tmp_path, tiny_settings, "abc", "e1")
-    assert not finished(tmp_path, replace(tiny_settings, dropout=0.5), "abc", "e1")
-    assert not finished(tmp_path, tiny_settings, "abd", "e1")
-    assert not finished(tmp_path, tiny_settings, "abc", "e2")  # the folder of that name holds other weights now
+    assert is_trained(tmp_path, tiny_settings, "abc", "e1")
+    assert not is_trained(tmp_path, replace(tiny_settings, dropout=0.5), "abc", "e1")
+    assert not is_trained(tmp_path, tiny_settings, "abd", "e1")
+    assert not is_trained(tmp_path, tiny_settings, "abc", "e2")  # the folder of that name holds other weights now
     paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc"})
-    assert finished(tmp_path, tiny_settings, "abc", "e1")  # a record from before that was written down
+    assert is_trained(tmp_path, tiny_settings, "abc", "e1")  # a record from before that was written down
 
 
 def test_an_older_record_never_stands_beside_new_weights(run, tiny_settings, tiny_material, monkeypatch):
@@ -296,7 +296,7 @@ def test_an_older_record_never_stands_beside_new_weights(run, tiny_settings, tin
     monkeypatch.setattr(paths, "write_csv", full)
     with pytest.raises(OSError, match="disk full"):
         train(replace(tiny_settings, weight_decay=0.5), run, tiny_material)
-    assert not finished(folder, tiny_settings, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
+    assert not is_trained(folder, tiny_settings, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
 
 
 def test_scoring_is_not_on_the_rows_time(run, tiny_settings, tiny_material, monkeypatch):
@@ -340,12 +340,12 @@ def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_setting
 
 def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settings, tiny_material):
     settings = replace(
-        tiny_settings, row="hybrid", embedding_dim=64, queries=8, encoder_layers=("word", "last"), dealt=32,
-        code_noise=0.1, between=0.5, added_sentences=0.5, schedule="cosine", epochs=3,
+        tiny_settings, row="hybrid", embedding_dim=64, queries=8, encoder_layers=("word", "last"), numbers_per_piece=32,
+        vector_noise=0.1, interpolation_noise_share=0.5, random_sentence_ratio=0.5, schedule="cosine", epochs=3,
     )  # fmt: skip
     model, curves = train(settings, run, tiny_material)
     done = paths.read_json(run / "models" / "hybrid_64" / "training.json")
-    assert done["train_headlines"] == 40 and done["added_sentences"] == 20
+    assert done["train_headlines"] == 40 and done["random_sentences"] == 20
     assert curves.step.tolist() == [8, 16, 24]  # sixty sentences, eight a step
     assert curves.learning_rate.iloc[-1] < 0.1 * curves.learning_rate.max()
     sentence = np.asarray(tiny_material.states["train"].sentence)
@@ -362,7 +362,7 @@ def test_a_rate_falls_with_the_time_that_is_over(run, tiny_settings, tiny_materi
     """Half of the minutes gone: half of the rate, however few of the steps are done."""
     monkeypatch.setattr(Clock, "share", 0.5)
     monkeypatch.setattr(trainer_module, "WARMUP", 1)
-    settings = replace(tiny_settings, schedule="cosine", epochs=4, learning_rate=1e-3, candidates=0)
+    settings = replace(tiny_settings, schedule="cosine", epochs=4, learning_rate=1e-3, sampled_negatives=0)
     _, curves = train(settings, run, tiny_material)
     assert curves.learning_rate.iloc[0] == pytest.approx(0.5e-3)
 
@@ -374,10 +374,10 @@ def test_noise_reaches_the_loss(tiny_settings, tiny_material, tiny_model, monkey
         seen.append((noise, between, real.tolist()))
         return z
 
-    monkeypatch.setattr(trainer_module, "perturbed", spy)
-    settings = replace(tiny_settings, code_noise=0.3, between=0.2, epochs=1)
+    monkeypatch.setattr(trainer_module, "perturb", spy)
+    settings = replace(tiny_settings, vector_noise=0.3, interpolation_noise_share=0.2, epochs=1)
     state = SimpleNamespace(global_step=1, max_steps=4)
-    trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25, neighbours=None)
+    trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25, hard_negatives=None)
     trainer.moved = lambda *args: InvertibleTrainer.moved(trainer, *args)
     batch = collate([tiny_material.dataset("train")[k] for k in range(3)])
     loss = InvertibleTrainer.compute_loss(trainer, tiny_model("att_pool"), batch)
@@ -393,11 +393,11 @@ def test_what_is_said_half_way_reaches_the_loss(tiny_settings, tiny_material, mo
         return z + 100, ids + 1, mask, torch.tensor([True, False, False])
 
     moved = lambda z, noise, between, real: seen.append(real.tolist()) or z + 1  # noqa: E731
-    monkeypatch.setattr(trainer_module, "perturbed", moved)
-    settings = replace(tiny_settings, code_noise=0.3, halfway=0.4)
+    monkeypatch.setattr(trainer_module, "perturb", moved)
+    settings = replace(tiny_settings, vector_noise=0.3, mixup_share=0.4)
     batch = collate([tiny_material.dataset("train")[k] for k in range(3)])
     for progress, share in ((0.25, 0.2), (0.75, 0.4)):
-        trainer = SimpleNamespace(settings=settings, progress=lambda p=progress: p, halfway=SimpleNamespace(mix=mix))
+        trainer = SimpleNamespace(settings=settings, progress=lambda p=progress: p, mixup=SimpleNamespace(mix=mix))
         found = InvertibleTrainer.moved(trainer, torch.zeros(3, 2), batch)
         assert seen == [share, [False, True, True]]
         assert found["sentence_embedding"].tolist() == [[100, 100], [1, 1], [1, 1]]
@@ -409,9 +409,9 @@ def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, 
     train(tiny_settings, run, tiny_material)
     file = run / "models" / "att_pool_32" / "training.json"
     done = paths.read_json(file)
-    done["settings"].pop("code_noise")
+    done["settings"].pop("vector_noise")
     paths.write_json(file, done)
     train(tiny_settings, run, tiny_material)
     assert len(trainings) == 1
-    other = replace(tiny_settings, code_noise=0.1)
-    assert not finished(file.parent, other, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
+    other = replace(tiny_settings, vector_noise=0.1)
+    assert not is_trained(file.parent, other, tiny_material.corpus.data_hash, tiny_material.encoder.hash)

@@ -3,7 +3,7 @@
 import torch
 
 from invlib.training import vector_noise
-from invlib.training.vector_noise import FARTHEST, STRONGEST, perturbed
+from invlib.training.vector_noise import FARTHEST, STRONGEST, perturb
 
 
 def vectors(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -14,18 +14,18 @@ def vectors(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_noise_is_in_standard_deviations_of_each_number():
     z, real = vectors()
-    moved = perturbed(z, 0.1, 0.0, real) - z
+    moved = perturb(z, 0.1, 0.0, real) - z
     torch.testing.assert_close(moved.std(0) / z.std(0), torch.full((3,), 0.1), atol=5e-3, rtol=0)
 
 
 def test_without_noise_nothing_moves():
     z, real = vectors(8)
-    assert torch.equal(perturbed(z, 0.0, 0.0, real), z)
+    assert torch.equal(perturb(z, 0.0, 0.0, real), z)
 
 
 def test_only_real_headlines_are_moved_away():
     z, real = vectors()
-    far = ((perturbed(z, 0.0, 1.0, real) - z) / z.std(0)).norm(dim=1)
+    far = ((perturb(z, 0.0, 1.0, real) - z) / z.std(0)).norm(dim=1)
     assert (far[~real] == 0).all() and (far[real] > 0).float().mean() > 0.99
 
 
@@ -34,7 +34,7 @@ def test_half_of_that_share_is_mixed_and_never_past_the_middle(monkeypatch):
     monkeypatch.setattr(vector_noise, "STRONGEST", 0.0)
     z = torch.tensor([[0.0], [1.0]]).repeat(2000, 1)
     torch.manual_seed(0)
-    moved = (perturbed(z, 0.0, 0.4, torch.ones(4000, dtype=torch.bool)) - z).abs()
+    moved = (perturb(z, 0.0, 0.4, torch.ones(4000, dtype=torch.bool)) - z).abs()
     assert 0.08 < (moved > 0).float().mean() < 0.12  # a half of 0.4, and of these a half with an equal one
     assert 0.9 * FARTHEST < moved.max() <= FARTHEST <= 0.5
 
@@ -43,7 +43,7 @@ def test_the_other_half_gets_noise_of_every_strength(monkeypatch):
     monkeypatch.setattr(vector_noise, "FARTHEST", 0.0)
     z = torch.tensor([[0.0], [1.0]]).repeat(2000, 1)
     torch.manual_seed(0)
-    moved = (perturbed(z, 0.0, 0.4, torch.ones(4000, dtype=torch.bool)) - z)[:, 0]
+    moved = (perturb(z, 0.0, 0.4, torch.ones(4000, dtype=torch.bool)) - z)[:, 0]
     there = moved != 0
     assert 0.17 < there.float().mean() < 0.23
     strength = STRONGEST * 0.5 / 3**0.5  # of an even draw up to STRONGEST times the spread of a half
@@ -53,5 +53,5 @@ def test_the_other_half_gets_noise_of_every_strength(monkeypatch):
 def test_the_gradient_reaches_the_vector():
     z, real = vectors(16)
     z.requires_grad_()
-    perturbed(z, 0.1, 1.0, real).sum().backward()
+    perturb(z, 0.1, 1.0, real).sum().backward()
     assert (z.grad > 0).all()

@@ -88,7 +88,7 @@ def test_scatter_draws_the_intervals_it_has(ax):
 
 
 def test_each_dealt_number_belongs_to_its_piece(ax):
-    assert plots.dealt_numbers(ax, ["$", "oil", "[SEP]"], 10, 2) is ax  # two at most: four numbers stay unused
+    assert plots.code_layout_axes(ax, ["$", "oil", "[SEP]"], 10, 2) is ax  # two at most: four numbers stay unused
     grid = ax.images[0].get_array().filled(np.nan)
     assert np.isfinite(grid).sum() == 6 and np.isfinite(grid[1]).nonzero()[0].tolist() == [1, 4]
     ax.figure.canvas.draw()
@@ -101,10 +101,10 @@ def test_two_virtues_have_a_point_and_a_name_each(ax):
             "exact_match_low": [0.0, None], "exact_match_high": [0.2, None],
         }
     )  # fmt: skip
-    assert plots.two_virtues(ax, points) is ax
+    assert plots.exact_match_vs_agreement(ax, points) is ax
     assert len(ax.collections) == 2 and len(ax.lines) == 1 and ax.get_legend_handles_labels()[1] == ["a", "b"]
     assert "encoder" in ax.get_xlabel() and "exactly" in ax.get_ylabel() and not ax.texts
-    plots.two_virtues(ax, points, names=0.6)
+    plots.exact_match_vs_agreement(ax, points, names=0.6)
     assert [(text.get_text(), text.get_ha()) for text in ax.texts] == [("a", "left"), ("b", "right")]
 
 
@@ -133,10 +133,10 @@ def test_the_settings_table_shows_whole_sentences():
 
 def test_a_family_has_a_colour_and_each_of_its_members_a_marker():
     labels = ["hybrid_384", "att_pool_768", "hybrid_384_long", "hybrid_384", "your variant"]
-    colours, marks = zip(*((look["color"], look["marker"]) for look in plots.looks(labels)), strict=True)
+    colours, marks = zip(*((look["color"], look["marker"]) for look in plots.series_styles(labels)), strict=True)
     assert colours[0] == colours[2] == colours[3] and len(set(colours)) == 3
     assert marks[0] == marks[3] != marks[2]
-    greys = plots.looks(["packed_ids_384_2_bits", "packed_ids_768_1_bits"])
+    greys = plots.series_styles(["packed_ids_384_2_bits", "packed_ids_768_1_bits"])
     assert {look["marker"] for look in greys} == {"s"} and greys[0]["color"] != greys[1]["color"]
 
 
@@ -155,7 +155,7 @@ def test_bits_by_size_frames_what_is_gained():
         {"group": "control", "label": "another headline's vector", "numbers": 384, "bits": -900.0},
     ])  # fmt: skip
     fig, ax = plt.subplots()
-    plots.bits_by_size(ax, points, there_is=100.0)
+    plots.bits_by_size(ax, points, ceiling_bits=100.0)
     assert ax.get_ylim() == (pytest.approx(-4.0), pytest.approx(115.0))
     said = [text.get_text() for text in ax.get_legend().get_texts()]
     far = "another headline's vector: far below"

@@ -10,7 +10,7 @@ from invlib.settings import load_preset, select_row
 from invlib.views.reconstruction import (
     Reconstruction,
     compare_texts,
-    read_off,
+    reconstruct_texts,
     reconstruction_box,
     token_probabilities,
     view_html,
@@ -44,7 +44,7 @@ def test_an_unknown_piece_is_never_right():
 def test_marks_agree_with_generated_accuracy(models):
     """The pieces marked right are those that the metric counts."""
     for model in models.values():
-        said = read_off(model, TEXTS)
+        said = reconstruct_texts(model, TEXTS)
         ids = model.generate_ids(model.encode(TEXTS))
         full = [model.encoder.tokenizer(text)["input_ids"] for text in TEXTS]
         assert [s.n_right for s in said] == generated_matches(ids, full, model.config)["right"].tolist()
@@ -101,7 +101,7 @@ def test_box_decodes_what_is_typed_and_escapes_it(models):
     chosen = shown.value
     button.click()
     assert shown.value == chosen
-    assert view_html(read_off(models["encoder_only_96"], TEXTS[:1], 2)[0]) in chosen
+    assert view_html(reconstruct_texts(models["encoder_only_96"], TEXTS[:1], 2)[0]) in chosen
 
 
 @pytest.mark.parametrize(("typed", "words"), [("", "is empty"), ("oil " * 60, "at most 40"), ("\u200b<i>", "")])

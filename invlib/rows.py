@@ -1,0 +1,38 @@
+"""THE table of rows: every model of the study, what it is made of, and how it is shown. Nothing is imported here.
+
+A row's id stands in its name, `<row id>_<D>`; the order of this table is the order of every table and figure.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the study.
+
+    pooling: the `kind` of a class in models/pooling.py; decoder: that of a class in models/decoders.py.
+    reads: what the pooling reads, "states" (the frozen encoder's), "ids" or "nothing".
+    fitted: whether the pooling has a `fit`, which training calls once on the training headlines.
+    slots: the setting that says how many memory tokens the vector is cut into, "slots" or "queries".
+    no_vector: which no-vector control belongs to it: "shared" (one for all of the same decoder) or "own".
+    colour: of its family in figures, a colour of the style's cycle.
+    """
+
+    pooling: str
+    decoder: str
+    colour: str
+    reads: str = "states"
+    fitted: bool = False
+    slots: str = "slots"
+    no_vector: str = "shared"
+
+
+ROWS: dict[str, Row] = {
+    "rnn": Row("rnn", "lstm", "C0", reads="ids", no_vector="own"),
+    "encoder_only": Row("attention", "one_pass", "C1", no_vector="own"),
+    "cls_decoder": Row("cls", "transformer", "C2"),
+    "att_pool": Row("attention", "transformer", "C3"),
+    "multi_query": Row("multi_query", "transformer", "C5", slots="queries"),
+    "hybrid": Row("hybrid", "transformer", "C4", fitted=True, slots="queries"),
+    "no_vector": Row("constant", "transformer", "C6", reads="nothing"),
+}
