@@ -1,4 +1,7 @@
-"""The notebooks under nbval: the smoke preset and a temporary run, unless the environment names others."""
+"""The notebooks under nbval: the smoke preset and a temporary run, unless the environment names others.
+
+The exercises' solutions, which a run leaves out, are executed here: one execution of the series tests all of it.
+"""
 
 import os
 import shutil
@@ -19,6 +22,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["INVLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["INVLIB_DATA"]))
     if "INVLIB_RUN" not in os.environ:
         config.stash[MADE] = os.environ["INVLIB_RUN"] = tempfile.mkdtemp(prefix="invlib-nbval-")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take nbval's mark off the cells that hold a solution."""
+    for item in items:
+        getattr(item, "options", {}).pop("skip", None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

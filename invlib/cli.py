@@ -8,63 +8,136 @@ check everything before the first sentence is worked on, and write under a tempo
 """
 
 import argparse
+import csv
 import hashlib
+import io
 import os
+import re
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
-from tqdm import tqdm
 
 from invlib import paths
-from invlib.models.model import InvertibleSentenceModel
-from invlib.training.record import model_hash
+from invlib.data.files import KINDS, read_file
+
+if TYPE_CHECKING:  # torch takes seconds: it is imported once there is something to do
+    from invlib.models.model import InvertibleSentenceModel
 
 CHUNK = 1024  # lines or vectors in memory at once
+TABLES = tuple(kind for kind in KINDS if kind != ".txt")  # read as own data is, whole; every other name: lines
 
 
-def lines_of(file: Path) -> Iterator[str]:
+# What is read
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The sentences of a file: what a user calls it and its parts, and what reads it from its beginning."""
+
+    name: str
+    read: Callable[[], Iterable[str]]
+    file: Path | None = None
+    part: str = ":"  # between the name and a number, in an error
+
+    def place(self, number: int) -> str:
+        return f"{self.name}{self.part}{number}"
+
+
+@contextmanager
+def opened(name: str, column: str | None = None) -> Iterator[Texts]:
+    """The texts that a name on the command line means: a text file, a table, a pipe, or `-`, standard input.
+
+    What can be read once alone is kept in a temporary file meanwhile: the sentences are checked first, then encoded.
+    """
+    file = Path(name).expanduser()
+    pipe = name == "-" or (file.exists() and not file.is_file() and not file.is_dir())
+    table = file.suffix.lower() in TABLES and not pipe
+    if column and not table:
+        raise ValueError(f"--column {column}: {name} is read as lines; columns are read in {', '.join(TABLES)}")
+    if pipe:
+        called = "standard input" if name == "-" else name
+        with tempfile.NamedTemporaryFile(prefix="invlib-") as spool:
+            with nullcontext(sys.stdin.buffer) if name == "-" else file.open("rb") as raw:
+                shutil.copyfileobj(raw, spool)
+            spool.flush()
+            yield Texts(called, lambda: lines_of(Path(spool.name), called))
+    elif table:
+        yield Texts(name, lambda: (row.text for row in read_file(file, column)), file, ", row ")
+    else:
+        yield Texts(name, lambda: lines_of(file, name), file)
+
+
+def lines_of(file: Path, name: str) -> Iterator[str]:
     """The lines of a UTF-8 file without their ends, one after another; ValueError names the line that is none."""
     with file.open("rb") as raw:
         for number, line in enumerate(raw, start=1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(f"{file}:{number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
+                raise ValueError(f"{name}:{number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
             yield text.removesuffix("\n").removesuffix("\r")
 
 
-def check_lines(file: Path, model: InvertibleSentenceModel) -> tuple[int, str]:
-    """How many lines there are, and their hash; ValueError names the first that the model can't encode.
+def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The texts, CHUNK at a time."""
+    texts = iter(texts)
+    while chunk := list(islice(texts, CHUNK)):
+        yield chunk
 
-    The hash, 12 hex digits, is sha256 over the lines in their order, each with its line feed.
+
+def hashed(texts: Iterable[str]) -> bytes:
+    """What the hash of the texts is made of: each with its line feed."""
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+def check_texts(texts: Texts, model: "InvertibleSentenceModel") -> tuple[int, str]:
+    """How many texts there are, and their hash; ValueError names the first that the model can't encode.
+
+    The hash, 12 hex digits, is sha256 over the texts in their order, each with its line feed.
     """
     count, digest = 0, hashlib.sha256()
-    for text in tqdm(lines_of(file), desc="checking", unit=" lines", mininterval=2):
-        count += 1
-        if not text.strip():
-            raise ValueError(f"{file}:{count}: sentence is empty; remove the line or give at least one word")
+    for chunk in chunks(progress(texts.read(), "checking")):
         try:
-            model.encoder.check_texts([text], model.config.max_length)
+            model.encoder.check_texts(chunk, model.config.max_length)
         except ValueError as error:
-            raise ValueError(f"{file}:{count}: {str(error).replace('sentence 0', 'sentence', 1)}") from error
-        digest.update(f"{text}\n".encode())
+            number = re.match(r"sentence (\d+)", str(error))
+            where = texts.place(count + int(number[1]) + 1) if number else texts.name
+            raise ValueError(f"{where}: {re.sub(r'^sentence [0-9]+', 'sentence', str(error))}") from error
+        count += len(chunk)
+        digest.update(hashed(chunk))
     if not count:
-        raise ValueError(f"{file}: no sentence in it; give one a line")
+        raise ValueError(f"{texts.name}: no sentence in it; give one a line")
     return count, digest.hexdigest()[:12]
+
+
+# What is written
+
+
+def check_output(output: Path, *read: Path | None) -> None:
+    """Raise where `output` is neither a new name nor a plain file that may be replaced, or is one of those read."""
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        kind = "a link" if output.is_symlink() else "a folder" if output.is_dir() else "a device or a pipe"
+        raise ValueError(f"--output {output} is {kind}, and would become a file; give the name of a file")
+    if output.exists() and any(file is not None and file.exists() and output.samefile(file) for file in read):
+        raise ValueError(f"--output {output} is one of the files that are read; give another name")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(
+            f"no folder {str(output.parent)!r} to write {output.name} into; make it, or give another"
+        )
 
 
 @contextmanager
 def renamed_when_whole(file: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes its name when the block ends, and is gone where the block fails."""
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"no folder {str(file.parent)!r} to write {file.name} into; make it, or give another")
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as out:
@@ -74,38 +147,48 @@ def renamed_when_whole(file: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-def encode_file(file: Path, model: InvertibleSentenceModel, output: Path) -> None:
-    """The file's sentences as vectors in `output`, and what made them in the JSON of the same name.
+def progress(items: Iterable | None, what: str, total: int | None = None):
+    """A progress bar on standard error."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=what, total=total, unit=" texts", mininterval=2)
+
+
+# The commands
+
+
+def encode_file(texts: Texts, model: "InvertibleSentenceModel", output: Path) -> None:
+    """The sentences as vectors in `output`, and what made them in the JSON of the same name.
 
     Raises ValueError for what can't be encoded or has no place in float16, OSError for what can't be read or written.
     """
+    from invlib.training.record import model_hash
+
     if output.suffix != ".npy":
         raise ValueError(f"--output {output}: give a name that ends in .npy")
+    for file in (output, output.with_suffix(".json")):
+        check_output(file, texts.file, *model.folder.iterdir())
     check_beside(output)
-    count, texts_hash = check_lines(file, model)
+    count, texts_hash = check_texts(texts, model)
     shape = (count, model.config.embedding_dim)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
     digest, done = hashlib.sha256(), 0
-    with (
-        renamed_when_whole(output) as out,  # written, not mapped: a full disk is an error, and memory stays flat
-        tqdm(total=count, desc="encoding", unit=" lines", mininterval=2) as bar,
-    ):
-        np.lib.format.write_array_header_1_0(out, header)
-        lines = lines_of(file)
-        while texts := list(islice(lines, CHUNK)):
+    with renamed_when_whole(output) as out, progress(None, "encoding", count) as bar:
+        np.lib.format.write_array_header_1_0(out, header)  # written, not mapped: a full disk is an error
+        for chunk in chunks(texts.read()):
             with np.errstate(over="ignore"):
-                vectors = model.encode(texts).astype(np.float16)
+                vectors = model.encode(chunk).astype(np.float16)
             if len(bad := np.flatnonzero(~np.isfinite(vectors).all(1))):
                 raise ValueError(
-                    f"{file}:{done + bad[0] + 1}: its vector holds NaN or a number beyond float16's 65504; "
+                    f"{texts.place(done + bad[0] + 1)}: its vector holds NaN or a number beyond float16's 65504; "
                     "such a model's vectors can't be kept in half precision"
                 )
             out.write(vectors.tobytes())
-            digest.update("".join(f"{text}\n" for text in texts).encode())
-            done += len(texts)
-            bar.update(len(texts))
+            digest.update(hashed(chunk))
+            done += len(chunk)
+            bar.update(len(chunk))
         if (done, digest.hexdigest()[:12]) != (count, texts_hash):
-            raise ValueError(f"{file} changed while it was read; encode it again")
+            raise ValueError(f"{texts.name} changed while it was read; encode it again")
         output.with_suffix(".json").unlink(missing_ok=True)  # new vectors never stand beside an old description
     paths.write_json(
         output.with_suffix(".json"),
@@ -120,20 +203,22 @@ def encode_file(file: Path, model: InvertibleSentenceModel, output: Path) -> Non
 def check_beside(output: Path) -> None:
     """ValueError where the JSON that is to describe the vectors would take the place of somebody's own file."""
     beside = output.with_suffix(".json")
-    try:
-        ours = not beside.exists() or "texts_hash" in paths.read_json(beside)
-    except (ValueError, TypeError):
-        ours = False
-    if not ours:
-        raise ValueError(
-            f"--output {output}: what made the vectors goes into {beside}, which is there and is another's; "
-            "give another name"
-        )
+    with suppress(ValueError, TypeError):
+        if not beside.exists() or "texts_hash" in paths.read_json(beside):
+            return
+    raise ValueError(
+        f"--output {output}: {beside}, which is to say what made the vectors, is another's; give another name"
+    )
 
 
 def described(vectors: Path) -> dict:
     """What the JSON beside the vectors says of them; FileNotFoundError or ValueError where it doesn't."""
     file = vectors.with_suffix(".json")
+    if str(vectors) == "-" or (vectors.exists() and not vectors.is_file()):
+        raise ValueError(
+            f"{vectors}: vectors are two files, .npy and the .json that says what made them, so they can't come from "
+            "standard input, a pipe or a folder; give the name of the .npy file"
+        )
     if not vectors.is_file():
         raise FileNotFoundError(f"no file {str(vectors)!r}; make it with: invlib encode FILE --model FOLDER")
     if not file.is_file():
@@ -147,8 +232,10 @@ def described(vectors: Path) -> dict:
         raise ValueError(f"{file} is no description of vectors ({error}); encode the texts again") from error
 
 
-def check_vectors(vectors: Path, made: dict, model: InvertibleSentenceModel) -> None:
+def check_vectors(vectors: Path, made: dict, model: "InvertibleSentenceModel") -> None:
     """ValueError where the vectors are not this model's, not what their JSON says, or not finite."""
+    from invlib.training.record import model_hash
+
     if (ours := model_hash(model.folder)) != made["model_hash"]:
         raise ValueError(
             f"{vectors}: made by model {made['model']!r} ({made['model_hash']}), not {model.folder.name!r} ({ours}); "
@@ -174,54 +261,92 @@ def part_of(vectors: Path, start: int) -> np.ndarray:
     return np.load(vectors, mmap_mode="r")[start : start + CHUNK].astype(np.float32)
 
 
-def decode_file(vectors: Path, model: str | None = None, num_beams: int = 1, output: Path | None = None) -> None:
+def decode_file(
+    vectors: Path, model: str | None = None, num_beams: int = 1, output: Path | None = None, scores: bool = False
+) -> None:
     """The vectors' texts, one a line, into `output` or to standard output.
 
-    model: folder or name, default the one that made the vectors. Raises ValueError for vectors that are not its own,
-    OSError for what can't be read or written.
+    model: folder or name, default the one that made the vectors. scores: CSV with the columns text, log_probability
+    (of the text, in nats), pieces and probabilities (one a piece, parted by spaces).
+    Raises ValueError for vectors that are not its own, OSError for what can't be read or written.
     """
+    from invlib.models.model import InvertibleSentenceModel
+
     made = described(vectors)
     if model is None:
         model = made["folder"] if (Path(made["folder"]) / "config.json").exists() else made["model"]
     loaded = InvertibleSentenceModel.from_pretrained(model)
+    if output:
+        check_output(output, vectors, vectors.with_suffix(".json"), *loaded.folder.iterdir())
     check_vectors(vectors, made, loaded)
     with (
         renamed_when_whole(output) if output else nullcontext(sys.stdout.buffer) as out,
-        tqdm(total=made["n"], desc="decoding", unit=" lines", mininterval=2) as bar,
+        progress(None, "decoding", made["n"]) as bar,
     ):
+        if scores:
+            out.write(b"text,log_probability,pieces,probabilities\n")
         for start in range(0, made["n"], CHUNK):
-            texts = loaded.decode(part_of(vectors, start), num_beams=num_beams)
-            out.write("".join(f"{text}\n" for text in texts).encode())
+            decoded = loaded.decode(part_of(vectors, start), num_beams=num_beams, return_scores=scores)
+            out.write(as_csv(decoded) if scores else hashed(decoded))
             out.flush()
-            bar.update(len(texts))
+            bar.update(len(decoded))
+
+
+def as_csv(decoded: Iterable) -> bytes:
+    """Decoded texts with their scores as lines of CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for d in decoded:
+        probabilities = " ".join(f"{p:.4f}" for p in d.probabilities)
+        writer.writerow((d.text, f"{d.log_probability:.4f}", " ".join(d.pieces), probabilities))
+    return text.getvalue().encode()
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line, parsed."""
+
+    def path(name: str) -> Path:
+        return Path(name).expanduser()
+
+    parser = argparse.ArgumentParser(prog="invlib", description="Sentences to vectors, and vectors back to sentences.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    encode = commands.add_parser("encode", help="sentences, one a line or a row, to vectors")
+    encode.add_argument("file", help=f"lines of text; a table ({', '.join(TABLES)}); - for standard input")
+    encode.add_argument("--column", help="the column of a table that holds the sentences; default: Headlines")
+    encode.add_argument("--model", required=True, help="folder of a saved model, or its name in a run")
+    encode.add_argument("--output", type=path, required=True, help="name of the vectors, ending in .npy")
+    decode = commands.add_parser("decode", help="vectors to texts, one a line")
+    decode.add_argument("vectors", type=path)
+    decode.add_argument("--model", help="default: the model that made the vectors")
+    decode.add_argument("--num-beams", type=int, default=1, choices=range(1, 65), metavar="N", help="1 = greedy search")
+    decode.add_argument("--output", type=path, help="default: standard output; CSV with scores where it ends in .csv")
+    decode.add_argument("--scores", action="store_true", help="CSV: each text, its log-probability, that of its pieces")
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="invlib", description="Sentences to vectors, and vectors back to sentences.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    encode = commands.add_parser("encode", help="a text file, one sentence a line, to vectors")
-    encode.add_argument("file", type=Path)
-    encode.add_argument("--model", required=True, help="folder of a saved model, or its name in a run")
-    encode.add_argument("--output", type=Path, required=True, help="name of the vectors, ending in .npy")
-    decode = commands.add_parser("decode", help="vectors to texts, one a line")
-    decode.add_argument("vectors", type=Path)
-    decode.add_argument("--model", help="default: the model that made the vectors")
-    decode.add_argument("--num-beams", type=int, default=1, choices=range(1, 65), metavar="N", help="1 = greedy search")
-    decode.add_argument("--output", type=Path, help="default: standard output")
-    args = parser.parse_args(argv)
+    args = arguments(argv)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a stop runs the clean-up too
     try:
+        from safetensors import SafetensorError
+
+        from invlib.models.model import InvertibleSentenceModel
+
         if args.command == "encode":
-            encode_file(args.file, InvertibleSentenceModel.from_pretrained(args.model), args.output)
+            with opened(args.file, args.column) as texts:
+                encode_file(texts, InvertibleSentenceModel.from_pretrained(args.model), args.output)
         else:
-            decode_file(args.vectors, args.model, args.num_beams, args.output)
+            scores = args.scores or (args.output is not None and args.output.suffix.lower() == ".csv")
+            decode_file(args.vectors, args.model, args.num_beams, args.output, scores)
     except BrokenPipeError:  # whoever read the texts has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
-        parser.exit(130, f"{parser.prog}: stopped; nothing was left half-written\n")
+        sys.stderr.write("invlib: stopped; nothing was left half-written\n")
+        sys.exit(130)
     except (ValueError, OSError, SafetensorError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        sys.stderr.write(f"invlib: {error}\n")
+        sys.exit(2)
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -4,31 +4,35 @@ import json
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
-DATA = ROOT / "data"
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()
+# Where `pip install .` put the package, no checkout surrounds it: presets.yaml and the committed texts lie in the
+# package itself (in the checkout as links), and runs are written to the working folder.
+ROOT = PACKAGE.parent if CHECKOUT else Path.cwd()
+NOTEBOOKS = ROOT / "notebooks" if CHECKOUT else PACKAGE
+DATA = ROOT / "data" if CHECKOUT else PACKAGE / "data"
 FIGURES = ROOT / "figures"
 RESULTS = ROOT / "results"
 RUNS = ROOT / "runs"
 
 
-def run_folder(run: str | Path | None = None) -> Path:
-    """The folder that a run WRITES to: `run` (a name under runs/, or a path), else INVLIB_RUN, else runs/lab."""
-    run = run or os.environ.get("INVLIB_RUN") or "lab"
-    folder = Path(run)
-    if not folder.is_absolute() and len(folder.parts) == 1:
-        folder = RUNS / folder
-    return folder.resolve()
+def run_folder(run: str | int | Path | None = None) -> Path:
+    """The folder that a run WRITES to: `run`, else INVLIB_RUN, else runs/lab.
+
+    run: a name under runs/ (papermill makes a number of one like 20240607), or a path, in which `~` is the home folder.
+    """
+    run = os.environ.get("INVLIB_RUN") or "lab" if run in (None, "") else run
+    folder = Path(str(run)).expanduser()
+    return (RUNS / folder if len(folder.parts) == 1 else folder).resolve()
 
 
-def find_run(run: str | Path | None = None, needs: str = "metrics.json") -> Path:
+def find_run(run: str | int | Path | None = None, needs: str = "metrics.json") -> Path:
     """The folder that a notebook READS from: the first that has the file or folder `needs`.
 
     Looked at in this order: `run`; INVLIB_RUN; runs/lab; runs/last. A `run` or INVLIB_RUN that is named but lacks
     the file is an error, never passed over in silence.
     """
-    named = run or os.environ.get("INVLIB_RUN")
-    places = [run_folder(named)] if named else [RUNS / "lab", RUNS / "last"]
+    places = run_places(run)
     for place in places:
         if (place / needs).exists():
             return place.resolve()
@@ -38,24 +42,27 @@ def find_run(run: str | Path | None = None, needs: str = "metrics.json") -> Path
     )
 
 
-def find_model(name: str | Path, run: str | Path | None = None) -> Path:
-    """The folder of a saved model: a path, a name in the run's models/, or a name in data/models.
+def run_places(run: str | int | Path | None) -> list[Path]:
+    """Where a run is read from: the one that is named, by `run` or INVLIB_RUN, else runs/lab and runs/last."""
+    named = run not in (None, "") or os.environ.get("INVLIB_RUN")
+    return [run_folder(run)] if named else [RUNS / "lab", RUNS / "last"]
+
+
+def find_model(name: str | Path, run: str | int | Path | None = None) -> Path:
+    """The folder of a saved model: a path (`~` is the home folder), a name in the run's models/, or in data/models.
 
     Raises FileNotFoundError that lists what exists.
     """
-    if (Path(name) / "config.json").exists():
-        return Path(name).resolve()
-    named = run or os.environ.get("INVLIB_RUN")
-    places = ([run_folder(named)] if named else [RUNS / "lab", RUNS / "last"]) + [ROOT, DATA]
-    tried = [folder for place in places for folder in (place / "models" / name, place / name)]
-    for folder in tried:
+    name = Path(name).expanduser()
+    places = [*run_places(run), ROOT, DATA]
+    for folder in (name, *(folder for place in places for folder in (place / "models" / name, place / name))):
         if (folder / "config.json").exists():
             return folder.resolve()
     found = sorted({m.parent.name for place in places for m in place.glob("models/*/config.json")})
-    raise FileNotFoundError(
-        f"no model {str(name)!r}; models that exist: {', '.join(found) or 'none'}; "
-        "train one with notebooks/03_training.ipynb or `make train ROW=... PRESET=...`"
-    )
+    remedy = "train one with notebooks/03_training.ipynb or `make train ROW=... PRESET=...`"
+    if not CHECKOUT:
+        remedy = "give a model's folder; the trained model of the repository is its data/models/hybrid_384_long"
+    raise FileNotFoundError(f"no model {str(name)!r}; models that exist: {', '.join(found) or 'none'}; {remedy}")
 
 
 def write_text(path: str | Path, text: str) -> Path:

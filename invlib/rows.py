@@ -36,3 +36,16 @@ ROWS: dict[str, Row] = {
     "hybrid": Row("hybrid", "transformer", "C4", fitted=True, slots="queries"),
     "no_vector": Row("constant", "transformer", "C6", reads="nothing"),
 }
+
+ABLATIONS = {  # variants that notebook 07 trains for its own table, and what is changed in each
+    "plain": "nothing: the whole design",
+    "no_position_start": "queries start anywhere",
+    "last_only": "word embeddings not read",
+    "slots": "even slots, whatever the length",
+    "own_words": "the decoder learns its own words",
+    "no_added": "no added sentences",
+    "no_noise": "no noise in training",
+    "between": "training between the vectors too",
+    "no_prefix": "code alone, no prefix",
+    "mine": "your variant",
+}

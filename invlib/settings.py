@@ -1,6 +1,9 @@
 """A run's settings: one frozen dataclass, filled from notebooks/presets.yaml."""
 
 import dataclasses
+import functools
+import json
+import operator
 import os
 import re
 from dataclasses import dataclass, field
@@ -10,90 +13,107 @@ import torch
 import yaml
 
 from invlib import paths
+from invlib.rows import ABLATIONS, ROWS
 
 LAYERS = ("word", "last")  # of the frozen encoder, that a pooling can read
-ROW_IDS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "multi_query", "hybrid", "no_vector")
+MODEL_GROUPS = ("data", "model", "training")  # the groups of settings that a trained model depends on
 
 
-def setting(default, meaning: str):
-    """A field of `Settings` with the sentence that the settings table shows."""
-    return field(default=default, metadata={"meaning": meaning})
+def setting(default, meaning: str, group: str, **limits):
+    """A field of `Settings`, with the sentence that the settings table shows and the limits that `check` holds.
+
+    limits: at_least, at_most, above, below (numbers), one_of (choices); of a tuple they hold for each entry.
+    """
+    return field(default=default, metadata={"group": group, "meaning": meaning, "limits": limits})
 
 
-TUPLES = ("rows", "encoder_layers", "ablations", "lm_widths")  # the fields that hold several names, or widths
+GROUPS = ("run", "data", "model", "training", "measuring", "language_model")
+_run, _data, _model, _training, _measuring, _lm = (functools.partial(setting, group=group) for group in GROUPS)
 
 
 @dataclass(frozen=True)
 class Settings:
     """One run of the workbook; with `row` and `embedding_dim`, one model of it."""
 
-    preset: str = setting("cpu", "which column of presets.yaml these values come from")
-    seed: int = setting(0, "seed of the split, of the starting weights and of the batches")
-    data: str | None = setting(None, "where the headlines come from; None = the order in data/README.md")
-    allow_synthetic: bool = setting(True, "fall back on the workbook's own synthetic sample, with a warning")
-    encoder: str = setting("minilm", "the frozen encoder: minilm (embedded), a hub name or a folder")
-    scorers: str = setting("minilm", "who computes BERTScore and paraphrase similarity: minilm or deck")
-    rows: tuple[str, ...] = setting((), "the models of this run, as <row id>_<D>")
+    preset: str = _run("cpu", "which column of presets.yaml these values come from")
+    rows: tuple[str, ...] = _run((), "the models of this run, as <row id>_<D>")
 
-    row: str | None = setting(None, "the row that is trained: " + ", ".join(ROW_IDS))
-    embedding_dim: int | None = setting(None, "D, numbers in the vector")
-    variant: str | None = setting(None, "a further word of the name; of a no_vector twin: whose decoder it has")
+    seed: int = _data(0, "seed of split, starting weights and batches", at_least=0, below=2**32)
+    data: str | None = _data(None, "where the headlines come from; None = the order in data/README.md")
+    column: str | None = _data(None, "the column of own data that holds the headlines; None = Headlines")
+    allow_synthetic: bool = _data(True, "fall back on the workbook's own synthetic sample, with a warning")
+    max_length: int = _data(40, "longest headline in word pieces, [CLS] and [SEP] included", at_least=3)
+    n_headlines: int | None = _data(None, "headlines used in all; None = all", at_least=20)
+    n_validation: int | None = _data(None, "validation headlines after each epoch; None = all", at_least=1)
 
-    max_length: int = setting(40, "longest headline in word pieces, [CLS] and [SEP] included")
-    n_headlines: int | None = setting(None, "headlines used in all; None = all")
-    n_validation: int | None = setting(None, "validation headlines measured after each epoch; None = all")
-    n_generate: int | None = setting(None, "test headlines that are decoded freely; None = all")
-    n_search: int = setting(200, "test headlines for the comparison of searches")
-    n_bootstrap: int = setting(1000, "resamples of a 95 % interval")
-
-    slots: int = setting(16, "K, the memory tokens that the vector is cut into")
-    encoder_layers: tuple[str, ...] = setting(("last",), "the encoder's layers that pooling reads: word, last or both")
-    queries: int = setting(32, "learned queries of multi_query and hybrid; each fills one slot of the code")
-    numbers_per_piece: int = setting(
-        0, "multi_query, hybrid: numbers of the code that one word piece gets at most; 0 = slots"
+    encoder: str = _model("minilm", "the frozen encoder: minilm (embedded), a hub name or a folder")
+    row: str | None = _model(None, "the row of the study: " + ", ".join(ROWS), one_of=tuple(ROWS))
+    embedding_dim: int | None = _model(None, "D, numbers in the vector", at_least=1)
+    variant: str | None = _model(None, "a further word of the name; of no_vector: whose decoder")
+    slots: int = _model(16, "K, the memory tokens that the vector is cut into", at_least=1)
+    encoder_layers: tuple[str, ...] = _model(("last",), "the encoder's layers that pooling reads", one_of=LAYERS)
+    queries: int = _model(32, "learned queries of multi_query and hybrid, a slot each", at_least=1)
+    numbers_per_piece: int = _model(0, "most numbers of the code for one word piece; 0 = even slots", at_least=0)
+    position_start: bool = _model(True, "start each query at one token position")
+    prefix_size: int | None = _model(None, "numbers of hybrid's prefix; None = about a third", at_least=1)
+    code_weight: float = _model(0.2, "length of hybrid's code; its prefix has length 1", above=0)
+    n_embd: int = _model(256, "width of the decoder; 0 = as wide as the vector", at_least=0)
+    n_layer: int = _model(2, "layers of the decoder", at_least=1)
+    n_head: int = _model(4, "attention heads of the decoder", at_least=1)
+    n_inner: int = _model(1024, "inner width of the decoder's feed-forward layers", at_least=1)
+    n_positions: int = _model(64, "positions of the decoder", at_least=1)
+    word_embeddings: str = _model(
+        "encoder", "the decoder's: the encoder's through a projection, or own", one_of=("encoder", "own")
     )
-    position_start: bool = setting(True, "multi_query, hybrid: start each query at one token position")
-    prefix_size: int | None = setting(None, "numbers of hybrid's semantic prefix; None = about a third")
-    code_weight: float = setting(0.2, "length of hybrid's code, beside its prefix of length 1")
-    n_embd: int = setting(256, "width of the decoder; 0 = as wide as the vector")
-    n_layer: int = setting(2, "layers of the decoder")
-    n_head: int = setting(4, "attention heads of the decoder")
-    n_inner: int = setting(1024, "inner width of the decoder's feed-forward layers")
-    n_positions: int = setting(64, "positions of the decoder")
-    word_embeddings: str = setting("encoder", "decoder's words: the frozen encoder's through a projection, or own")
-    dropout: float = setting(0.1, "dropout in the decoder")
+    dropout: float = _model(0.1, "dropout in the decoder", at_least=0, below=1)
 
-    epochs: int = setting(40, "at most this many epochs")
-    minutes: float | None = setting(None, "at most this many minutes of training a row")
-    no_vector_minutes: float | None = setting(None, "at most this many minutes for a no-vector twin")
-    ablation_minutes: float | None = setting(None, "minutes of each run of a notebook's own table, all alike (07 on)")
-    ablations: tuple[str, ...] = setting((), "variants of hybrid that notebook 07 trains, ablation_minutes each")
-    batch_size: int = setting(64, "headlines a step")
-    learning_rate: float = setting(1e-3, "AdamW's starting learning rate")
-    weight_decay: float = setting(0.01, "AdamW's weight decay")
-    plateau_patience: int = setting(1, "epochs without a better validation loss before the rate is halved")
-    stop_patience: int = setting(4, "epochs without a better validation loss before training stops")
-    schedule: str = setting("plateau", "plateau: the rate is halved where the loss stands; cosine: down to 0 in time")
-    vector_noise: float = setting(0.0, "noise on the vector in training, in standard deviations of each number")
-    interpolation_noise_share: float = setting(
-        0.0, "share of headlines whose vectors training moves away (vector_noise.py), at its end"
+    epochs: int = _training(40, "at most this many epochs", at_least=1)
+    minutes: float | None = _training(None, "at most this many minutes of training a model", above=0)
+    no_vector_minutes: float | None = _training(None, "at most this many minutes for a no-vector control", above=0)
+    max_steps: int | None = _training(
+        None, "exactly so many steps, whatever the minutes: repeats a training", at_least=1
     )
-    mixup_share: float = setting(
-        0.0, "share of headlines that training mixes with another's, to be said both (interpolation.py)"
+    batch_size: int = _training(64, "headlines a step", at_least=1)
+    learning_rate: float = _training(1e-3, "AdamW's starting learning rate", above=0)
+    weight_decay: float = _training(0.01, "AdamW's weight decay", at_least=0)
+    schedule: str = _training(
+        "plateau", "how the rate falls: by half on a plateau, or to 0 as a cosine", one_of=("plateau", "cosine")
     )
-    random_sentence_ratio: float = setting(0.0, "sentences of random and swapped word pieces a training headline")
-    sampled_negatives: int = setting(3000, "random word pieces in the training loss beside the batch's own; 0 = all")
-    hard_negatives: int = setting(0, "nearest word pieces that each of the batch's own brings into the training loss")
-    sent_sim_weight: float = setting(0.1, "weight of sent_sim_loss; 0 = without")
-    sent_sim_every: int = setting(32, "sent_sim_loss is computed at each k-th step")
-    sent_sim_size: int = setting(16, "headlines of the batch that sent_sim_loss reads")
-    bertscore_every_epoch: int = setting(64, "validation headlines decoded for the BERTScore curve; 0 = none")
+    plateau_patience: int = _training(1, "epochs without a better loss before the rate is halved", at_least=0)
+    stop_patience: int = _training(4, "epochs without a better loss before training stops", at_least=1)
+    vector_noise: float = _training(0.0, "noise on the vector, in standard deviations of each number", at_least=0)
+    interpolation_noise_share: float = _training(
+        0.0, "share of headlines with far-off vectors (vector_noise.py)", at_least=0, at_most=1
+    )
+    mixup_share: float = _training(
+        0.0, "share of headlines mixed with another (interpolation.py)", at_least=0, at_most=1
+    )
+    random_sentence_ratio: float = _training(
+        0.0, "sentences of random and swapped word pieces per headline", at_least=0
+    )
+    sampled_negatives: int = _training(
+        3000, "random word pieces in the loss beside the batch's own; 0 = all", at_least=0
+    )
+    hard_negatives: int = _training(0, "nearest word pieces of each of the batch's own, added to the loss", at_least=0)
+    sent_sim_weight: float = _training(0.1, "weight of sent_sim_loss; 0 = without", at_least=0)
+    sent_sim_every: int = _training(32, "sent_sim_loss is computed at each k-th step", at_least=1)
+    sent_sim_size: int = _training(16, "headlines of the batch that sent_sim_loss reads", at_least=1)
 
-    language_model: str = setting("own", "frozen causal LM of 09 and 10: own (trained in 03), a hub name, a folder")
-    lm_widths: tuple[int, ...] = setting((512,), "widths of the run's own language models; the first is the main one")
-    lm_minutes: float | None = setting(None, "at most this many minutes of training for each of them")
-    n_fitted: int = setting(100, "test headlines whose vectors are fitted to the language model (09, 10)")
-    fitting_steps: int = setting(5000, "at most this many steps of AdamW for each of them")
+    scorers: str = _measuring("minilm", "who computes BERTScore and paraphrase similarity", one_of=("minilm", "deck"))
+    n_generate: int | None = _measuring(None, "test headlines decoded freely; None = all", at_least=1)
+    n_search: int = _measuring(200, "test headlines for the comparison of searches", at_least=1)
+    n_bootstrap: int = _measuring(1000, "resamples of a 95 % interval", at_least=2)
+    bertscore_every_epoch: int = _measuring(64, "validation headlines of the BERTScore curve; 0 = none", at_least=0)
+    ablations: tuple[str, ...] = _measuring((), "variants of hybrid that notebook 07 trains", one_of=tuple(ABLATIONS))
+    ablation_minutes: float | None = _measuring(None, "minutes of training for each ablation", above=0)
+
+    language_model: str = _lm("own", "causal LM of 09 and 10: own (trained in 03), a hub name or a folder")
+    lm_widths: tuple[int, ...] = _lm((512,), "widths of the own language models, the main one first", at_least=1)
+    lm_minutes: float | None = _lm(None, "at most this many minutes for each of them", above=0)
+    n_fitted: int = _lm(100, "test headlines with vectors fitted to the language model", at_least=1)
+    fitting_steps: int = _lm(5000, "at most this many steps of AdamW for each of them", at_least=1)
+
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)  # what a person set by name
 
     @property
     def name(self) -> str:
@@ -102,15 +122,24 @@ class Settings:
             raise ValueError(
                 "these settings name no model: give row= and embedding_dim=, or select_row(settings, name)"
             )
-        return f"{self.row}_{self.embedding_dim}" + (f"_{self.variant}" if self.variant else "")
+        return model_name(self.row, self.embedding_dim, self.variant)
+
+    def values(self, *groups: str) -> dict:
+        """The settings of these groups (without any: of all) as JSON gives them back."""
+        fields = [f for f in FIELDS if not groups or f.metadata["group"] in groups]
+        return json.loads(json.dumps({f.name: getattr(self, f.name) for f in fields}))
 
     def table(self):
         """The settings as a pandas table (setting, value, meaning), for the head of a notebook."""
         import pandas as pd
 
-        rows = [(f.name, getattr(self, f.name), f.metadata["meaning"]) for f in dataclasses.fields(self)]
+        rows = [(f.name, getattr(self, f.name), f.metadata["meaning"]) for f in FIELDS]
         rows = [r for r in rows if r[0] not in ("row", "embedding_dim", "variant") or r[1] is not None]
         return pd.DataFrame(rows, columns=["setting", "value", "meaning"])
+
+
+FIELDS = tuple(f for f in dataclasses.fields(Settings) if f.name != "given")
+TUPLES = tuple(f.name for f in FIELDS if isinstance(f.default, tuple))
 
 
 def auto_preset() -> str:
@@ -125,106 +154,102 @@ def read_presets() -> dict:
 def load_preset(preset: str | None = "auto", **overrides) -> Settings:
     """Settings of a preset of notebooks/presets.yaml with single values changed; overrides that are None are ignored.
 
-    Raises ValueError for an unknown preset, an unknown setting, row or a value of the wrong kind.
+    An override wins over everything that presets.yaml holds, in `select_row` too. Raises ValueError for an unknown
+    preset, setting, row or variant, and for a value of the wrong kind or outside its limits.
     """
     presets = read_presets()
     name = auto_preset() if preset in (None, "auto") else preset
     choices = [p for p in presets if p not in ("common", "runner")]
     if name not in choices:
         raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(choices)}, or auto")
-    values = {**presets.get("common", {}), **presets[name], "preset": name}
-    values.pop("per_row", None)  # select_row reads it
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
+    known = [f.name for f in FIELDS]
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
+    values = {k: v for k, v in {**presets.get("common", {}), **presets[name]}.items() if k != "per_row"}
     if "row" in given and "embedding_dim" in given:
         values |= row_values(name, given["row"], given["embedding_dim"], given.get("variant"))
-    values |= given
-    known = {f.name for f in dataclasses.fields(Settings)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
+    values |= {**given, "preset": name, "given": frozenset(given)}
     settings = Settings(**with_tuples(values))
-    check_kinds(settings)
-    check_values(settings)
-    if settings.row is not None and settings.row not in ROW_IDS:
-        raise ValueError(f"unknown row {settings.row!r}; rows are {', '.join(ROW_IDS)}")
-    if settings.scorers not in ("minilm", "deck"):
-        raise ValueError(f"unknown scorers {settings.scorers!r}; choose minilm or deck")
+    check(settings)
     return settings
 
 
 def with_tuples(values: dict) -> dict:
     """The values with lists, and names in one string, as the tuples that `Settings` holds."""
-    lists = {k: v.replace(",", " ").split() if isinstance(v, str) else v for k, v in values.items() if k in TUPLES}
-    if "lm_widths" in lists:
-        lists["lm_widths"] = widths(lists["lm_widths"])
-    return values | {k: tuple(v) for k, v in lists.items()}
+    made = dict(values)
+    for name in set(values) & set(TUPLES):
+        entries = values[name]
+        if isinstance(entries, str):
+            entries = entries.replace(",", " ").split()
+        if name == "lm_widths":
+            try:
+                entries = [int(width) for width in ([entries] if isinstance(entries, int) else entries)]
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"setting lm_widths is {values[name]!r}; give whole numbers, as '256 128'") from error
+        made[name] = tuple(entries)
+    return made
 
 
-def widths(given) -> list[int]:
-    """The language models' widths as numbers; ValueError for what is none."""
-    try:
-        return [int(width) for width in ([given] if isinstance(given, int) else given)]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"setting lm_widths is {given!r}; give whole numbers, as '256 128'") from error
+def check(settings: Settings) -> None:
+    """Raise ValueError for a value that no run can use, before anything has started."""
+    for f in FIELDS:
+        check_value(f, getattr(settings, f.name))
+    s = settings
+    if s.max_length > s.n_positions:
+        raise ValueError(f"max_length {s.max_length} is above n_positions {s.n_positions}; raise the latter")
+    if s.n_embd and s.n_embd % s.n_head:
+        raise ValueError(f"n_embd {s.n_embd} can't be shared by n_head {s.n_head}; choose a divisor of {s.n_embd}")
+    if not s.encoder_layers or not s.lm_widths:
+        raise ValueError("encoder_layers and lm_widths each need at least one entry")
+    if odd := [width for width in s.lm_widths if width % 32]:
+        raise ValueError(f"setting lm_widths holds {odd}; each has to be a multiple of 32")
+    if s.row is not None and s.embedding_dim is not None:
+        check_variant(s)
+    for name in s.rows:
+        row, dim, _ = split_row_name(name)
+        even = ROWS[row].decoder == "transformer" and ROWS[row].slots == "slots" and ROWS[row].reads == "states"
+        if even and dim != "H" and dim % s.slots:
+            raise ValueError(f"row {name}: {dim} numbers can't be cut into slots={s.slots}; choose a divisor of {dim}")
 
 
-def check_kinds(settings: Settings) -> None:
-    """ValueError for a setting whose value is of another kind than its field; a whole number is a float too."""
-    for f in dataclasses.fields(settings):
-        value, kinds = getattr(settings, f.name), get_args(f.type) or (f.type,)
-        if f.name not in TUPLES and not isinstance(value, (*kinds, int) if float in kinds else kinds):
-            wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-            meaning = f.metadata["meaning"]
-            raise ValueError(f"setting {f.name} is {value!r}; it has to be of the kind {wanted}: {meaning}")
+def check_value(f: dataclasses.Field, value) -> None:
+    """ValueError for a value of another kind than its setting's, or outside its limits; a whole number is a float."""
+    meaning, limits = f.metadata["meaning"], f.metadata["limits"]
+    kinds = get_args(f.type) or (f.type,)
+    allowed = (*kinds, int) if float in kinds else kinds
+    if f.name not in TUPLES and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds)):
+        wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise ValueError(f"setting {f.name} is {value!r}; it has to be of the kind {wanted}: {meaning}")
+    for entry in value if isinstance(value, tuple) else (value,):
+        for limit, bound in limits.items() if entry is not None else ():
+            holds, words = LIMITS[limit]
+            if not holds(entry, bound):
+                bound = ", ".join(map(str, bound)) if limit == "one_of" else bound
+                raise ValueError(f"setting {f.name} is {value!r}; it has to be {words} {bound}: {meaning}")
+
+
+LIMITS = {  # name of a limit -> (what holds, its words)
+    "at_least": (operator.ge, "at least"),
+    "at_most": (operator.le, "at most"),
+    "above": (operator.gt, "above"),
+    "below": (operator.lt, "below"),
+    "one_of": (lambda value, choices: value in choices, "one of"),
+}
 
 
 def split_row_name(name: str) -> tuple[str, int | str, str | None]:
     """'att_pool_768' -> ('att_pool', 768, None); the dimension may be H, the encoder's hidden size."""
-    match = re.fullmatch(rf"({'|'.join(ROW_IDS)})_(\d+|H)(?:_(\w+))?", name)
+    match = re.fullmatch(rf"({'|'.join(ROWS)})_(\d+|H)(?:_(\w+))?", name)
     if not match:
-        raise ValueError(f"unknown row {name!r}; a row is one of {', '.join(ROW_IDS)}, then _ and its D: att_pool_768")
+        raise ValueError(f"unknown row {name!r}; a row is one of {', '.join(ROWS)}, then _ and its D: att_pool_768")
     row, dim, variant = match.groups()
     return row, dim if dim == "H" else int(dim), variant
 
 
-def check_values(settings: Settings) -> None:
-    """Raise ValueError for a value that no run can use, before anything has started."""
-    s = settings
-    counts = (
-        "batch_size", "epochs", "slots", "queries", "n_layer", "n_head", "n_inner", "max_length", "n_positions",
-        "prefix_size", "sent_sim_every", "n_fitted", "fitting_steps",
-    )  # fmt: skip
-    for name in counts:
-        if getattr(s, name) is not None and getattr(s, name) < 1:
-            raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be at least 1")
-    for name in ("minutes", "no_vector_minutes", "ablation_minutes", "lm_minutes", "learning_rate", "code_weight"):
-        if getattr(s, name) is not None and getattr(s, name) <= 0:
-            raise ValueError(f"setting {name} is {getattr(s, name)}; it has to be above 0")
-    for name in (
-        "numbers_per_piece",
-        "hard_negatives",
-        "vector_noise",
-        "interpolation_noise_share",
-        "mixup_share",
-        "random_sentence_ratio",
-    ):
-        if getattr(s, name) < 0:
-            raise ValueError(f"setting {name} is {getattr(s, name)}; it can't be below 0")
-    if s.schedule not in ("plateau", "cosine"):
-        raise ValueError(f"unknown schedule {s.schedule!r}; choose plateau or cosine")
-    if not s.encoder_layers or set(s.encoder_layers) - set(LAYERS):
-        raise ValueError(f"setting encoder_layers is {s.encoder_layers!r}; choose word, last or both")
-    if not s.lm_widths or min(s.lm_widths) < 1 or any(width % 32 for width in s.lm_widths):
-        raise ValueError(f"setting lm_widths is {s.lm_widths!r}; give one at least, each a multiple of 32")
-    if not 0 <= s.seed < 2**32:
-        raise ValueError(f"setting seed is {s.seed}; it has to be from 0 to {2**32 - 1}")
-    if s.max_length > s.n_positions:
-        raise ValueError(f"max_length {s.max_length} is above n_positions {s.n_positions}; raise the latter")
-    if s.variant is not None and not re.fullmatch(r"\w+", s.variant):
-        raise ValueError(f"setting variant is {s.variant!r}; it is a part of the model's name: letters, digits and _")
-    for name in s.rows:
-        row, dim, _ = split_row_name(name)
-        if row in ("cls_decoder", "att_pool") and dim != "H" and dim % s.slots:
-            raise ValueError(f"row {name}: {dim} numbers can't be cut into slots={s.slots}; choose a divisor of {dim}")
+def model_name(row: str, embedding_dim: int, variant: str | None = None) -> str:
+    """The name of a model: `<row id>_<D>`, with `_<variant>` where there are several."""
+    return f"{row}_{embedding_dim}" + (f"_{variant}" if variant else "")
 
 
 def row_names(settings: Settings, hidden_size: int) -> list[str]:
@@ -237,7 +262,7 @@ def row_values(preset: str, row: str, dim: int, variant: str | None) -> dict:
 
     What is closer to the row wins, and a preset wins over `common`.
     """
-    presets, own = read_presets(), {}
+    own, presets = {}, read_presets()
     keys = (row, f"{row}_{dim}", f"*_{variant}", f"{row}_{dim}_{variant}")
     for part in (presets.get("common", {}), presets.get(preset, {})):
         for key in keys:
@@ -245,15 +270,41 @@ def row_values(preset: str, row: str, dim: int, variant: str | None) -> dict:
     return own
 
 
+def check_variant(settings: Settings) -> None:
+    """ValueError for a variant that would train the plain model under another name.
+
+    A variant is a key `*_<variant>` or `<row id>_<D>_<variant>` of presets.yaml, the row whose decoder a no-vector
+    control has, or the name of settings that a person changed (`given`).
+    """
+    s, presets = settings, read_presets()
+    if s.variant is None:
+        return
+    if not re.fullmatch(r"\w+", s.variant):
+        raise ValueError(f"setting variant is {s.variant!r}; it is a part of the model's name: letters, digits and _")
+    keys = {key for part in presets.values() for key in part.get("per_row", {})}
+    changed = {f.name for f in FIELDS if f.metadata["group"] in ("model", "training")}
+    changed = (s.given & changed) - {"row", "embedding_dim", "variant", "encoder"}
+    own_decoder = [row for row, r in ROWS.items() if r.no_vector == "own"] if s.row == "no_vector" else []
+    if not (f"*_{s.variant}" in keys or s.name in keys or s.variant in own_decoder or changed):
+        known = sorted({key[2:] for key in keys if key.startswith("*_")} | set(own_decoder))
+        raise ValueError(
+            f"unknown variant {s.variant!r} of {model_name(s.row, s.embedding_dim)}: it would be trained as the plain "
+            f"model; variants are {', '.join(known)}, or change a setting by name"
+        )
+
+
 def select_row(settings: Settings, name: str) -> Settings:
-    """The settings of one model of the run: select_row(settings, 'att_pool_768')."""
+    """The settings of one model of the run: select_row(settings, 'att_pool_768').
+
+    What presets.yaml has for this row counts, but for the values that a person gave to `load_preset`.
+    """
     row, dim, variant = split_row_name(name)
     if dim == "H":
         raise ValueError(f"row {name!r} still has H; use row_names(settings, encoder.hidden_size)")
     own = row_values(settings.preset, row, dim, variant)
+    own = {key: value for key, value in own.items() if key not in settings.given}
     chosen = dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant, **with_tuples(own))
-    check_kinds(chosen)
-    check_values(chosen)
+    check(chosen)
     return chosen
 
 

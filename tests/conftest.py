@@ -1,5 +1,6 @@
 """What the tests share: a tiny frozen encoder, the embedded one, sixty made-up sentences and a temporary run."""
 
+import gc
 import random
 from dataclasses import replace
 from types import SimpleNamespace
@@ -27,6 +28,13 @@ def made_sentences(n: int = 64) -> list[str]:
     """`n` different short sentences, of three to twelve words."""
     every = [" ".join(w for w in (a, b, c) if w) for a in PARTS[0] for b in PARTS[1] for c in PARTS[2]]
     return random.Random(0).sample(every, n)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_frozen() -> None:
+    """What the imports made is left out of garbage collection: every training ends in one, and would walk all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

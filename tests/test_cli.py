@@ -1,12 +1,20 @@
 """The command line: files of texts to vectors and back, in chunks, with nothing left half-written."""
 
 import hashlib
+import io
+import os
 import re
 import signal
+import subprocess
+import sys
+import threading
 import tomllib
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from invlib import cli, paths
 from invlib.models.model import InvertibleSentenceModel
@@ -61,14 +69,14 @@ def test_there_and_back_is_the_models_own_round_trip(encoded, folder, sentences,
     z = np.load("vectors.npy", mmap_mode="r")
     assert z.dtype == np.float16 and z.shape == (64, 32)
     np.testing.assert_array_equal(z, model.encode(sentences).astype(np.float16))
-    said = model.decode(z.astype(np.float32))
+    decoded = model.decode(z.astype(np.float32))
     capsys.readouterr()
     invlib("decode", "vectors.npy")
     shown = capsys.readouterr()
-    assert shown.out.splitlines() == said and "decoding" in shown.err
-    invlib("decode", "vectors.npy", "--model", folder, "--num-beams", 3, "--output", "said.txt")
-    assert (encoded / "said.txt").read_text().splitlines() == model.decode(z.astype(np.float32), num_beams=3)
-    assert names(encoded) == ["said.txt", "texts.txt", "vectors.json", "vectors.npy"]
+    assert shown.out.splitlines() == decoded and "decoding" in shown.err
+    invlib("decode", "vectors.npy", "--model", folder, "--num-beams", 3, "--output", "decoded.txt")
+    assert (encoded / "decoded.txt").read_text().splitlines() == model.decode(z.astype(np.float32), num_beams=3)
+    assert names(encoded) == ["decoded.txt", "texts.txt", "vectors.json", "vectors.npy"]
 
 
 def test_the_json_says_what_made_the_vectors(encoded, folder, tiny_encoder):
@@ -96,7 +104,7 @@ def test_a_model_may_be_named_and_may_have_moved(run, work, tiny_model, capsys, 
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbfgold rises\r\noil falls", b"gold rises\noil falls\n"])
 def test_marks_and_line_ends_are_no_part_of_a_sentence(work, folder, raw):
     (work / "texts.txt").write_bytes(raw)
-    assert list(cli.lines_of(work / "texts.txt")) == ["gold rises", "oil falls"]
+    assert list(cli.lines_of(work / "texts.txt", "texts.txt")) == ["gold rises", "oil falls"]
     invlib("encode", "texts.txt", "--model", folder, "--output", "vectors.npy")
     assert np.load("vectors.npy").shape == (2, 32)
 
@@ -122,46 +130,48 @@ def test_no_more_than_a_chunk_is_in_memory(work, folder, sentences, monkeypatch)
         monkeypatch.setattr(model, name, counted(name))
     invlib("encode", "texts.txt", "--model", folder, "--output", "vectors.npy")
     assert sizes == [10] * 6 + [4]
-    invlib("decode", "vectors.npy", "--output", "said.txt")
+    invlib("decode", "vectors.npy", "--output", "decoded.txt")
     assert sizes[7:] == [10] * 6 + [4]
     monkeypatch.undo()
     whole = InvertibleSentenceModel.from_pretrained(folder)
     np.testing.assert_allclose(np.load(work / "vectors.npy"), whole.encode(sentences), atol=0.05)
-    assert len((work / "said.txt").read_text().splitlines()) == 64
-    lines = cli.lines_of(work / "texts.txt")
+    assert len((work / "decoded.txt").read_text().splitlines()) == 64
+    lines = cli.lines_of(work / "texts.txt", "texts.txt")
     assert next(lines) == sentences[0] and not isinstance(lines, list)
 
 
 # What can't be encoded
 
 
-@pytest.mark.parametrize("line, said", [
-    (b"", "texts.txt:17: sentence is empty; "), (b"  \t", "texts.txt:17: sentence is empty; "),
+@pytest.mark.parametrize("line, words", [
+    (b"", "texts.txt:17: sentence is empty"), (b"  \t", "texts.txt:17: sentence is empty"),
     (b"oil " * 15, "texts.txt:17: sentence has 17 word pieces.*at most 16"),
     (b"gold \xff", "texts.txt:17: not UTF-8"), (b"\xe2\x80\x8b", "texts.txt:17: sentence has no word piece"),
 ])  # fmt: skip
-def test_a_line_that_cant_be_encoded_is_named_and_leaves_nothing(work, folder, sentences, capsys, line, said):
+def test_a_line_that_cant_be_encoded_is_named_and_leaves_nothing(work, folder, sentences, capsys, line, words):
     raw = [s.encode() for s in sentences]
     raw[16] = line
     (work / "texts.txt").write_bytes(b"\n".join(raw))
     error = refused(capsys, "encode", "texts.txt", "--model", folder, "--output", "vectors.npy")
     assert error.startswith("invlib: ")
-    assert re.search(said, error)
+    assert re.search(words, error)
     assert names(work) == ["texts.txt"]
 
 
 def test_somebody_elses_json_is_not_written_over(work, folder, capsys):
     (work / "texts.txt").write_text("gold rises\n")
     (work / "vectors.json").write_text('{"mine": 1}')
-    said = refused(capsys, "encode", "texts.txt", "--model", str(folder), "--output", "vectors.npy")
-    assert "vectors.json" in said and "give another name" in said
+    words = refused(capsys, "encode", "texts.txt", "--model", str(folder), "--output", "vectors.npy")
+    assert "vectors.json" in words and "give another name" in words
     assert (work / "vectors.json").read_text() == '{"mine": 1}' and not (work / "vectors.npy").exists()
 
 
-def test_a_model_of_another_kind_is_refused(work, tiny_lm_folder, capsys):
+def test_a_model_of_another_kind_is_refused(work, tmp_path, capsys):
     (work / "texts.txt").write_text("gold rises\n")
-    said = refused(capsys, "encode", "texts.txt", "--model", tiny_lm_folder, "--output", "vectors.npy")
-    assert "'gpt_neox', not 'invertible_sentence'" in said
+    paths.write_json(tmp_path / "other" / "config.json", {"model_type": "gpt_neox"})
+    save_file({"a": np.zeros(1)}, tmp_path / "other" / "model.safetensors")
+    words = refused(capsys, "encode", "texts.txt", "--model", tmp_path / "other", "--output", "vectors.npy")
+    assert "'gpt_neox', not 'invertible_sentence'" in words
 
 
 def test_what_is_not_there_is_named(work, folder, capsys):
@@ -193,7 +203,109 @@ def test_what_half_precision_cant_hold_is_an_error(work, folder, sentences, caps
     assert "texts.txt:17: its vector" in error and names(work) == ["texts.txt"]
 
 
+# What is read
+
+
+@pytest.mark.parametrize("name", ["-", "fifo"])
+def test_what_can_be_read_once_alone_is_encoded_too(work, folder, sentences, monkeypatch, name):
+    """Standard input and a pipe, as `encode <(...)` gives one: checked and encoded as a file is."""
+    raw = "\n".join(sentences[:5]).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    os.mkfifo("fifo")
+    writer = threading.Thread(target=lambda: Path("fifo").write_bytes(raw), daemon=True)
+    writer.start()
+    invlib("encode", name, "--model", folder, "--output", "vectors.npy")
+    expected = InvertibleSentenceModel.from_pretrained(folder).encode(sentences[:5]).astype(np.float16)
+    np.testing.assert_array_equal(np.load("vectors.npy"), expected)
+
+
+def test_an_error_in_standard_input_is_named(work, folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"gold rises\n\noil falls\n")))
+    error = refused(capsys, "encode", "-", "--model", folder, "--output", "vectors.npy")
+    assert "standard input:2: sentence is empty" in error and names(work) == []
+
+
+def test_a_column_of_a_table_is_encoded_as_it_stands(work, folder, sentences, capsys):
+    """No row is dropped or cleaned: a copy stays, and an empty one is an error that names it."""
+    texts = [*sentences[:4], sentences[0]]
+    pd.DataFrame({"n": range(5), "title": texts}).to_csv("texts.csv", index=False)
+    invlib("encode", "texts.csv", "--column", "title", "--model", folder, "--output", "vectors.npy")
+    expected = InvertibleSentenceModel.from_pretrained(folder).encode(texts).astype(np.float16)
+    np.testing.assert_array_equal(np.load("vectors.npy"), expected)
+    pd.DataFrame({"Headlines": ["gold rises", "oil " * 15]}).to_csv("long.csv", index=False)
+    error = refused(capsys, "encode", "long.csv", "--model", folder, "--output", "long.npy")
+    assert "long.csv, row 2: sentence has 17 word pieces" in error
+    (work / "texts.txt").write_text("gold rises\n")
+    error = refused(capsys, "encode", "texts.txt", "--column", "a", "--model", folder, "--output", "v.npy")
+    assert "texts.txt is read as lines" in error
+    error = refused(capsys, "encode", "none.csv", "--column", "a", "--model", folder, "--output", "v.npy")
+    assert "No such file" in error and "none.csv" in error
+
+
+# What is written
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_nothing_but_a_plain_file_is_written_over(encoded, folder, sentences, capsys, command):
+    """A device, a pipe, a link, a folder, what is read, a file of the model: refused, and left as it was."""
+    os.mkfifo("pipe.npy")
+    (encoded / "folder.npy").mkdir()
+    for link, target in (("link.npy", "vectors.npy"), ("broken.npy", "nowhere"), ("null.npy", os.devnull)):
+        os.symlink(target, link)
+    os.link("texts.txt", "same.npy")
+    before = {path: path.lstat() for path in [*encoded.iterdir(), *folder.iterdir()]}
+    arguments = ("encode", "texts.txt", "--model", folder) if command == "encode" else ("decode", "vectors.npy")
+    cases = {"pipe.npy": "a device or a pipe", "folder.npy": "a folder", "link.npy": "a link", "broken.npy": "a link",
+             "null.npy": "a link"}  # fmt: skip
+    if command == "decode":
+        cases |= {os.devnull: "a device", "vectors.npy": "one of the files that are read"}
+        cases |= {"vectors.json": "one of the files that are read", folder / "config.json": "one of the files"}
+    else:
+        cases |= {"same.npy": "one of the files that are read"}
+    for output, words in cases.items():
+        error = refused(capsys, *arguments, "--output", output)
+        assert f"--output {output} is {words}" in error and "give" in error
+    after = {path: path.lstat() for path in [*encoded.iterdir(), *folder.iterdir()]}
+    assert {p: (s.st_mode, s.st_mtime_ns) for p, s in after.items()} == {
+        p: (s.st_mode, s.st_mtime_ns) for p, s in before.items()
+    }
+
+
+def test_the_json_beside_the_vectors_is_no_link_either(work, folder, capsys):
+    (work / "texts.txt").write_text("gold rises\n")
+    os.symlink("mine", "vectors.json")
+    error = refused(capsys, "encode", "texts.txt", "--model", folder, "--output", "vectors.npy")
+    assert "vectors.json is a link" in error and names(work) == ["texts.txt", "vectors.json"]
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(encoded, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(encoded))
+    invlib("encode", "~/texts.txt", f"--model={folder}", "--output=~/two.npy")
+    invlib("decode", "~/two.npy", "--output=~/two.txt")
+    assert {"two.npy", "two.json", "two.txt"} <= set(names(encoded))
+
+
+@pytest.mark.parametrize("more", [("--output", "decoded.csv"), ("--scores",)])
+def test_scores_are_written_as_csv(encoded, folder, capsys, more):
+    model, z = InvertibleSentenceModel.from_pretrained(folder), np.load("vectors.npy").astype(np.float32)
+    capsys.readouterr()
+    invlib("decode", "vectors.npy", *more)
+    shown = capsys.readouterr().out
+    frame = pd.read_csv("decoded.csv" if len(more) == 2 else io.StringIO(shown), keep_default_na=False)
+    assert list(frame) == ["text", "log_probability", "pieces", "probabilities"]
+    expected = model.decode(z, return_scores=True)
+    assert frame["text"].tolist() == [d.text for d in expected]
+    np.testing.assert_allclose(frame["log_probability"], [d.log_probability for d in expected], atol=1e-3)
+    assert [len(p.split()) for p in frame["probabilities"]] == [len(d.pieces) for d in expected]
+
+
 # What can't be decoded
+
+
+@pytest.mark.parametrize("vectors", ["-", "/dev/null", "folder.npy"])
+def test_vectors_that_are_no_file_are_refused_with_the_reason(work, capsys, vectors):
+    (work / "folder.npy").mkdir()
+    assert "vectors are two files" in refused(capsys, "decode", vectors)
 
 
 def test_vectors_of_another_model_are_refused(encoded, tiny_model, tmp_path, capsys):
@@ -202,15 +314,15 @@ def test_vectors_of_another_model_are_refused(encoded, tiny_model, tmp_path, cap
     assert "made by model 'model'" in error and model_hash(tmp_path / "other") in error
 
 
-@pytest.mark.parametrize("change, said", [
+@pytest.mark.parametrize("change, words", [
     (lambda z: z[:, :31], r"\(64, 31\)"), (lambda z: z[:63], r"\(63, 32\)"), (lambda z: z.astype(float), "float64"),
     (lambda z: np.where(np.arange(64)[:, None] == 5, np.float16(np.nan), z), "vector 6 holds NaN"),
     (lambda z: np.where(np.arange(64)[:, None] == 5, np.float16(np.inf), z), "vector 6 holds NaN or infinity"),
 ])  # fmt: skip
-def test_vectors_that_are_not_what_was_written_are_refused(encoded, capsys, change, said):
+def test_vectors_that_are_not_what_was_written_are_refused(encoded, capsys, change, words):
     np.save("vectors.npy", change(np.load("vectors.npy")))
-    error = refused(capsys, "decode", "vectors.npy", "--output", "said.txt")
-    assert re.search(said, error) and "said.txt" not in names(encoded)
+    error = refused(capsys, "decode", "vectors.npy", "--output", "decoded.txt")
+    assert re.search(words, error) and "decoded.txt" not in names(encoded)
 
 
 def test_vectors_without_their_description_are_refused(encoded, capsys):
@@ -236,7 +348,7 @@ def test_a_number_of_beams_that_is_none_is_refused(encoded, capsys, beams):
 @pytest.mark.parametrize("command", ["encode", "decode"])
 @pytest.mark.parametrize("stop, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, monkeypatch, command, stop, status):
-    (encoded / "said.txt").write_text("old\n")
+    (encoded / "decoded.txt").write_text("old\n")
     before = {name: (encoded / name).read_bytes() for name in names(encoded)}
     monkeypatch.setattr(cli, "CHUNK", 10)
     true, calls = getattr(InvertibleSentenceModel, command), []
@@ -251,7 +363,7 @@ def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, mon
     monkeypatch.setattr(InvertibleSentenceModel, command, stopped)
     arguments = {
         "encode": ("texts.txt", "--model", folder, "--output", "vectors.npy"),
-        "decode": ("vectors.npy", "--output", "said.txt"),
+        "decode": ("vectors.npy", "--output", "decoded.txt"),
     }[command]
     interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
     try:
@@ -264,7 +376,7 @@ def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, mon
 
 
 def test_a_file_that_changes_while_it_is_read_is_an_error(encoded, folder, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "check_lines", lambda file, model: (64, "000000000000"))
+    monkeypatch.setattr(cli, "check_texts", lambda texts, model: (64, "000000000000"))
     error = refused(capsys, "encode", "texts.txt", "--model", folder, "--output", "new.npy")
     assert "changed while it was read" in error and "new.npy" not in names(encoded)
 
@@ -272,3 +384,8 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(encoded, folder, monke
 def test_the_command_is_installed_as_invlib():
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"invlib": "invlib.cli:main"}
+
+
+def test_help_needs_no_torch():
+    code = "import sys, invlib.cli; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0

@@ -1,54 +1,96 @@
-"""The notebooks as somebody runs them without the runner."""
+"""What every notebook of the series holds, read from its file, and one executed without the runner."""
 
+import ast
+import dataclasses
+import importlib
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
+from importlib.util import find_spec
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 
 from invlib import paths
-from invlib.views import plots
+from invlib.series.notebooks import SKIP, notebooks_of
+from invlib.settings import Settings
+
+NOTEBOOKS = {path.stem: paths.read_json(path)["cells"] for path in notebooks_of(paths.NOTEBOOKS)}
+KNOWN = {"run"} | {field.name for field in dataclasses.fields(Settings)} - {"given"}
+each_notebook = pytest.mark.parametrize("cells", NOTEBOOKS.values(), ids=NOTEBOOKS)
 
 
-def sources(name: str) -> dict[str, str]:
-    """The sources of a notebook's cells by their ids."""
-    (path,) = paths.NOTEBOOKS.glob(f"{name}_*.ipynb")
-    return {cell["id"]: "".join(cell["source"]) for cell in paths.read_json(path)["cells"]}
+def code(cells: list[dict], tag: str | None = None) -> list[dict]:
+    """The code cells, or those with a tag."""
+    return [c for c in cells if c["cell_type"] == "code" and (tag is None or tag in c["metadata"].get("tags", []))]
 
 
-@pytest.mark.parametrize("longest", [24, 38, 60])
-def test_the_legend_of_the_lengths_lies_on_no_line(longest):
-    """Notebook 00: whether the longest headlines end before max_length or run past it."""
-    (cell,) = [source for source in sources("00").values() if '"00_lengths"' in source]
-    rows = [[0] * n for n in [*range(4, 24)] * 5 + [longest]]
-    names = {
-        "np": np, "plt": plt, "histogram": plots.histogram, "run": None, "texts": {"train": rows},
-        "frozen": SimpleNamespace(tokenizer=lambda part, verbose: {"input_ids": part}),
-        "settings": SimpleNamespace(max_length=40), "save_figure": lambda fig, *_: fig.canvas.draw(),
-    }  # fmt: skip
-    with plt.style.context(plots.STYLE):
-        exec(compile(cell, "00, lengths", "exec"), names)
-    ax, box = names["ax"], names["ax"].get_legend().get_window_extent()
-    assert not [line for line in ax.lines if box.overlaps(line.get_window_extent().padded(1))]
-    assert box.y1 <= names["fig"].bbox.y1 and box.x0 >= 0 and box.x1 <= names["fig"].bbox.x1  # and all of it is seen
-    plt.close(names["fig"])
+def tree(cells: list[dict]) -> ast.Module:
+    return ast.parse("\n".join("".join(cell["source"]) for cell in cells))
+
+
+@each_notebook
+def test_the_parameters_are_settings_that_the_notebook_uses(cells):
+    """The runner passes what the cell names: a name that nothing reads would be taken and ignored."""
+    (parameters,) = code(cells, "parameters")
+    names = {target.id for line in tree([parameters]).body for target in line.targets}
+    assert {"preset", "run"} <= names <= KNOWN
+    others = tree([cell for cell in code(cells) if cell is not parameters])
+    read = {node.id for node in ast.walk(others) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assert names <= read
+
+
+@each_notebook
+def test_an_output_is_compared(cells):
+    """nbval compares the cells with this tag: at least one in each notebook, with a text that a run has to repeat."""
+    compared = code(cells, "nbval-check-output")
+    assert compared
+    assert all("".join(output.get("text", "")).strip() for cell in compared for output in cell["outputs"] or [{}])
+
+
+@each_notebook
+def test_solutions_are_hidden_and_left_out_of_a_run(cells):
+    solutions = code(cells, "solution")
+    assert solutions and solutions == code(cells, SKIP)
+    assert all(cell["metadata"].get("jupyter", {}).get("source_hidden") for cell in solutions)
+    exercises = next(k for k, cell in enumerate(cells) if "## Exercises" in "".join(cell["source"]))
+    assert all(cells.index(cell) > exercises for cell in solutions)
+
+
+@each_notebook
+def test_what_a_notebook_takes_from_invlib_exists(cells):
+    """Names of `from invlib... import`, and attributes of the modules among them, without running a cell."""
+    nodes, lost, modules = list(ast.walk(tree(code(cells)))), [], {}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "invlib":
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                if hasattr(module, "__path__") and find_spec(full):
+                    modules[name.asname or name.name] = importlib.import_module(full)
+                elif not hasattr(module, name.name):
+                    lost.append(full)
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            if not hasattr(modules[node.value.id], node.attr):
+                lost.append(f"{node.value.id}.{node.attr}")
+    assert modules and not lost
+
+
+@each_notebook
+def test_the_decks_figures_are_imported(cells):
+    """What is typed from the slides is in invlib/data/deck.py alone."""
+    names = [node for node in ast.walk(tree(code(cells))) if isinstance(node, ast.Name)]
+    assert not [node.id for node in names if isinstance(node.ctx, ast.Store) and node.id.startswith("DECK")]
+
+
+@each_notebook
+def test_no_committed_output_is_an_error(cells):
+    assert not [o for cell in code(cells) for o in cell["outputs"] if o["output_type"] == "error"]
 
 
 def test_a_notebook_stays_below_a_megabyte():
-    """Pictures are published with few colours: a reader's browser and a review have to bear them."""
-    large = [path.name for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stat().st_size > 1_000_000]
-    assert not large
-
-
-def test_the_decks_parameters_are_counted_in_one_notebook():
-    """02 has the table; 03, which counts the models that it trained, leads there."""
-    names = sorted(path.name[:2] for path in paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    assert [name for name in names if "38.5" in "".join(sources(name).values())] == ["02"]
-    (section,) = [source for source in sources("03").values() if source.startswith("## 6. Parameters")]
-    assert "](02_attention_pooling.ipynb)" in section
+    """Pictures are published with few colours, so that a browser and a reader's connection can load a notebook."""
+    assert not [path.name for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stat().st_size > 1_000_000]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -74,6 +75,54 @@ def test_every_import_is_declared():
         assert not missing, f"{path.name} imports {missing}, which pyproject.toml does not list"
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> dict[str, str]:
+    """The environment variables of a Python that sees the wheel as it is installed, and no checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    source, site = place / "source", place / "site"
+    unwanted = shutil.ignore_patterns("__pycache__", "models", "raw", "*.ipynb")
+    for name in ("invlib", "notebooks", "data"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=unwanted if name != "invlib" else None)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", place, source], check=True)
+    subprocess.run([*pip, "install", "--no-deps", "--target", site, *place.glob("*.whl")], check=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("INVLIB_")}
+    return kept | {"PYTHONPATH": str(site), "PATH": f"{site / 'bin'}:{os.environ['PATH']}"}
+
+
+def test_an_installed_package_brings_its_presets_and_texts(installed, tmp_path):
+    """From another folder; each file stands in git once, and as a file in the wheel; runs go to the working folder."""
+    code = """
+from pathlib import Path
+from invlib import load_preset, paths
+from invlib.data.headlines import load_headlines, other_domains
+assert not paths.CHECKOUT and paths.RUNS == Path.cwd() / "runs", paths.RUNS
+assert load_preset("smoke", row="att_pool", embedding_dim=96).n_embd == 64
+assert len(other_domains("test")) == 100 and load_headlines("synthetic", limit=50).synthetic
+assert not any(path.is_symlink() for path in paths.PACKAGE.rglob("*"))
+try:
+    paths.find_model("hybrid_384_long")
+except FileNotFoundError as error:
+    assert "data/models/hybrid_384_long" in str(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=installed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for link in ("presets.yaml", "data/synthetic_grammar.yaml", "data/other_domains.csv"):
+        assert (ROOT / "invlib" / link).is_symlink() and (ROOT / "invlib" / link).is_file()
+
+
+def test_an_installed_command_encodes(installed, tmp_path, tiny_model):
+    tiny_model().save_pretrained(tmp_path / "model")
+    (tmp_path / "texts.txt").write_text("gold rises\noil falls\n")
+    for arguments in ("--help", "encode texts.txt --model model --output vectors.npy"):
+        command = ["invlib", *arguments.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "vectors.npy").is_file() and (tmp_path / "vectors.json").is_file()
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_help_lists_every_command():
     """`make` and `make help` list each target, and need no Python for it."""
@@ -100,6 +149,19 @@ def test_make_tells_what_it_lacks(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize("status, used", [(0, '"{}" -m pytest'), (1, ".venv/bin/python -m pytest")])
+def test_an_environment_in_which_this_checkout_is_installed_is_used(tmp_path, status, used):
+    """A stand-in for Python answers whether invlib is installed with its exit status."""
+    python = tmp_path / "my python"
+    python.write_text(f"#!/bin/sh\nexit {status}\n")
+    python.chmod(0o755)
+    answer = make("-n", "test", f"PYTHON={python}")
+    assert answer.returncode == 0, answer.stderr
+    assert used.format(python) in answer.stdout
+    assert ("pip install" in answer.stdout) <= (status == 1)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 @pytest.mark.parametrize("user, allowed", [(0, True), (1000, False)])
 def test_the_lab_starts_for_root_too(tmp_path, monkeypatch, user, allowed):
     """JupyterLab wants root to say so; nobody else does, and nobody loses the loopback address or the token."""
@@ -111,6 +173,7 @@ def test_the_lab_starts_for_root_too(tmp_path, monkeypatch, user, allowed):
     command = next(line for line in answer.stdout.splitlines() if "jupyterlab" in line)
     assert ("--allow-root" in command.split()) == allowed
     assert "--ServerApp.ip=127.0.0.1" in command and "token" not in command.lower()
+    assert "--ServerApp.root_dir=. " in command and "/lab/tree/notebooks" in command  # README.md and data/ are seen too
 
 
 def test_continuous_integration_calls_make():
@@ -135,11 +198,17 @@ class Config:
         return self.options.get(name, default)
 
 
-def test_conftest_names_preset_and_run_for_nbval(monkeypatch):
-    """Under nbval alone, and only where the environment names none; the temporary run is removed."""
+def root_conftest():
+    """The repository's conftest.py as a module of its own."""
     spec = importlib.util.spec_from_file_location("root_conftest", ROOT / "conftest.py")
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
+    return conftest
+
+
+def test_conftest_names_preset_and_run_for_nbval(monkeypatch):
+    """Under nbval alone, and only where the environment names none; the temporary run is removed."""
+    conftest = root_conftest()
     for name in ("INVLIB_RUN", "INVLIB_PRESET", "INVLIB_DATA", "JUPYTER_PREFER_ENV_PATH"):
         monkeypatch.setenv(name, "x")  # so that monkeypatch puts back what conftest sets
         monkeypatch.delenv(name)
@@ -158,3 +227,11 @@ def test_conftest_names_preset_and_run_for_nbval(monkeypatch):
     monkeypatch.setenv("INVLIB_PRESET", "cpu")
     conftest.pytest_configure(Config(nbval=True))
     assert (os.environ["INVLIB_RUN"], os.environ["INVLIB_PRESET"]) == ("mine", "cpu")
+
+
+def test_solutions_are_executed_under_nbval():
+    """A run leaves them out; the mark is nbval's own."""
+    conftest = root_conftest()
+    cells = [SimpleNamespace(options={"skip": True, "check": False}), SimpleNamespace(options={}), SimpleNamespace()]
+    conftest.pytest_collection_modifyitems(cells)
+    assert [getattr(cell, "options", None) for cell in cells] == [{"check": False}, {}, None]

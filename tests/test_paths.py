@@ -23,6 +23,21 @@ def test_a_run_writes_where_it_is_told(run, monkeypatch, tmp_path):
     assert run_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
 
 
+def test_a_runs_name_may_be_a_number_and_its_path_may_begin_at_home(run, monkeypatch, tmp_path):
+    """papermill makes a number of `-p run 20240607`; a shell leaves the `~` of RUN=~/mine as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run_folder(20240607) == run_folder("20240607") == paths.RUNS / "20240607"
+    assert run_folder(0) == paths.RUNS / "0"
+    assert run_folder("~/mine") == tmp_path / "mine"
+    monkeypatch.setenv("INVLIB_RUN", "~/mine")
+    assert run_folder() == tmp_path / "mine"
+    put(tmp_path / "mine", "metrics.json")
+    assert find_run() == find_run("~/mine") == tmp_path / "mine"
+    model = put(tmp_path / "mine" / "models" / "rnn_8", "config.json")
+    assert find_model("~/mine/models/rnn_8") == model
+    assert find_run(put(paths.RUNS / "7", "metrics.json")) == find_run(7)
+
+
 def test_a_notebook_reads_lab_before_last(run):
     with pytest.raises(FileNotFoundError, match="metrics.json"):
         find_run()

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from invlib import settings as module
-from invlib.evaluation.run_results import ABLATIONS
+from invlib.rows import ABLATIONS, ROWS
 from invlib.settings import (
-    ROW_IDS,
     Settings,
     auto_preset,
     device,
@@ -72,6 +71,58 @@ def test_an_override_wins_and_none_is_no_override():
     assert dataclasses.replace(changed, seed=plain.seed, batch_size=plain.batch_size) == plain
 
 
+def test_an_override_wins_through_every_door():
+    """presets.yaml gives hybrid a rate and `long` minutes of its own: what a person gave still counts."""
+    run = load_preset("study", rows="hybrid_384_long", minutes=1.0, learning_rate=5e-4, sampled_negatives=77)
+    for one in (
+        select_row(run, "hybrid_384_long"),
+        load_preset("study", row="hybrid", embedding_dim=384, variant="long", minutes=1.0, learning_rate=5e-4,
+                    sampled_negatives=77),
+    ):  # fmt: skip
+        assert (one.minutes, one.learning_rate, one.sampled_negatives) == (1.0, 5e-4, 77)
+        assert one.hard_negatives == 4  # and the rest is the row's own
+    same = load_preset("study", minutes=15.0)  # even where it is what the preset has anyway
+    assert select_row(same, "hybrid_384_long").minutes == 15.0
+
+
+@pytest.mark.parametrize("variant", ["lnog", "Long", "long2", "no_nois"])
+def test_a_misspelt_variant_trains_nothing(variant):
+    known = "unknown variant .*between.*halfway.*long"
+    with pytest.raises(ValueError, match=known):
+        load_preset("study", row="hybrid", embedding_dim=384, variant=variant)
+    with pytest.raises(ValueError, match=known):
+        select_row(load_preset("study"), f"hybrid_384_{variant}")
+
+
+def test_what_a_variant_may_be():
+    study = load_preset("study")
+    assert select_row(study, "hybrid_384_long").hard_negatives == 4
+    assert select_row(study, "no_vector_768_rnn").name == "no_vector_768_rnn"  # whose decoder it has
+    mine = load_preset("study", row="hybrid", embedding_dim=384, variant="mine2", dropout=0.3)  # a setting by name
+    assert mine.name == "hybrid_384_mine2"
+    with pytest.raises(ValueError, match="unknown variant 'att_pool'"):
+        select_row(study, "no_vector_768_att_pool")  # it shares a control, and has none of its own
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_generate": -5}, {"n_generate": 0}, {"n_bootstrap": 0}, {"n_validation": -3}, {"dropout": 1.5},
+        {"interpolation_noise_share": 3.0}, {"sampled_negatives": -1}, {"n_head": 3}, {"stop_patience": 0},
+        {"weight_decay": -1.0}, {"sent_sim_size": -1}, {"word_embeddings": "ecnoder"}, {"ablations": "plian"},
+        {"n_headlines": 5}, {"max_steps": 0}, {"lm_widths": 33}, {"n_layer": True},
+    ],
+)  # fmt: skip
+def test_every_setting_has_its_bounds(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        load_preset("cpu", **wrong)
+
+
+def test_every_default_is_within_its_bounds():
+    module.check(Settings())
+
+
 def test_rows_may_be_a_string():
     assert load_preset("cpu", rows="rnn_64, att_pool_H").rows == ("rnn_64", "att_pool_H")
 
@@ -88,11 +139,11 @@ def test_settings_are_frozen():
         (("cpu", {"widht": 3}), ["widht", "n_embd"]),
         (("cpu", {"rows": ["att_pol_768"]}), ["att_pol_768", "att_pool"]),
         (("cpu", {"rows": ["att_pool"]}), ["att_pool", "its D"]),
-        (("cpu", {"row": "transformer"}), ["'transformer'", "cls_decoder"]),
+        (("cpu", {"row": "transformer", "embedding_dim": 8}), ["'transformer'", "cls_decoder"]),
         (("cpu", {"scorers": "gpt"}), ["'gpt'", "minilm", "deck"]),
         (("cpu", {"n_embd": "wide"}), ["n_embd", "'wide'", "int"]),
         (("cpu", {"seed": 1.5}), ["seed", "1.5"]),
-        (("cpu", {"variant": "lr-1e-3"}), ["variant", "'lr-1e-3'", "letters"]),
+        (("cpu", {"row": "rnn", "embedding_dim": 8, "variant": "lr-1e-3"}), ["variant", "'lr-1e-3'", "letters"]),
     ],
 )
 def test_what_is_unknown_is_named_beside_what_is_known(arguments, said):
@@ -129,7 +180,7 @@ def test_the_table_shows_every_setting_with_its_meaning():
     table = load_preset("cpu").table()
     assert list(table.columns) == ["setting", "value", "meaning"]
     shown = set(table.setting)
-    assert {f.name for f in dataclasses.fields(Settings)} - shown == {"row", "embedding_dim", "variant"}
+    assert {f.name for f in dataclasses.fields(Settings)} - shown == {"row", "embedding_dim", "variant", "given"}
     assert table.meaning.str.len().min() > 5
     assert "row" in set(load_preset("cpu", row="rnn", embedding_dim=8).table().setting)
 
@@ -145,7 +196,7 @@ def test_what_a_row_has_of_its_own_names_a_row_that_can_be():
     """A key that is misspelt would reach no row, and a variant that 07 does not know would stop it half-way."""
     for name, values in read_presets().items():
         for key in values.get("per_row", {}):
-            assert re.fullmatch(rf"({'|'.join(ROW_IDS)})(_\d+(_\w+)?)?|\*_\w+", key), key
+            assert re.fullmatch(rf"({'|'.join(ROWS)})(_\d+(_\w+)?)?|\*_\w+", key), key
         assert name in ("common", "runner") or set(load_preset(name).ablations) <= set(ABLATIONS)
 
 
@@ -217,7 +268,7 @@ def test_a_row_named_at_once_has_its_own_values_and_what_is_given_wins(presets):
 def test_layers_and_schedules_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match="encoder_layers is .'middle',.*word, last"):
         load_preset("smoke", encoder_layers="middle")
-    with pytest.raises(ValueError, match="unknown schedule 'linear'"):
+    with pytest.raises(ValueError, match="schedule is 'linear'.*plateau, cosine"):
         load_preset("smoke", schedule="linear")
     with pytest.raises(ValueError, match="interpolation_noise_share is -0.5"):
         load_preset("smoke", interpolation_noise_share=-0.5)

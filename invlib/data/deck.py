@@ -12,6 +12,17 @@ DECK = pd.DataFrame(  # the slide deck's own results: teacher-forced accuracy, B
     ],
     columns=["model", "embedding_dim", "accuracy", "bertscore_f1"],
 )
+DECK_PARAMETERS = {"att_pool_768": 38.5, "att_pool_2560": 214}  # trainable, millions
+DECK_FROZEN_PARAMETERS = 109  # millions, of BERT base
+DECK_TOP_K = {  # D: share of the headlines' pieces that are among the k most likely, k = 1, 3, 5, 10, 15, 25, 50, 100
+    768: (0.50, 0.63, 0.68, 0.73, 0.75, 0.78, 0.81, 0.84),
+    2560: (0.55, 0.68, 0.72, 0.77, 0.79, 0.81, 0.84, 0.86),
+}
+DECK_PARAPHRASE = {"greedy": 0.64, "beam": 0.71}  # paraphrase-mpnet-base-v2; the deck does not give the beam's width
+DECK_BERTSCORE_PAIRS = [  # (sentence, other sentence, their BERTScore F1 with deberta-xlarge-mnli)
+    ("The car was damaged in the accident.", "The vehicle got wrecked during the crash.", 0.91),
+    ("The economy is growing rapidly.", "My dog loves running in the park.", 0.35),
+]
 DECK_EXAMPLES = [  # (input, what the deck's model decoded)
     (
         "consumer giants spurn risks to chase online subscribers",

@@ -1,29 +1,36 @@
 """The corpus: headlines found, cleaned, freed of near-duplicates and split, with a count of what each step left."""
 
+import bisect
 import datetime
 import hashlib
-import os
 import re
+import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from datasets import Dataset, DatasetDict, Features, Value
 
 from invlib import paths
 from invlib.data.deck import DECK_HEADLINES
 from invlib.data.duplicates import duplicate_groups, letters_key
-from invlib.data.sources import KAGGLE, RawHeadline, kaggle_folder, read_folder, read_named
+from invlib.data.files import RawHeadline
+from invlib.data.kaggle import KAGGLE
+from invlib.data.sources import locate, read
 from invlib.data.synthetic import synthetic_headlines
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict  # a second to import
 
 SPLITS = ("train", "validation", "test")
 STEPS = ("read", "empty", "duplicates", "left_out", "kept")
 SMALLEST = 20  # different headlines, below which a split means nothing
 SYNTHETIC_SIZE = 12_000
-FEATURES = Features({"text": Value("string"), "source": Value("string"), "date": Value("string")})
+COLUMNS = ("text", "source", "date")
+TEST_BELOW, VALIDATION_BELOW = 0.04997, 0.10175  # of a headline's draw; they give the published runs' split exactly
 MONTHS = {m: i for i, m in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}
 DATE_FORMATS = (
     r"(?P<day>\d{1,2}) (?P<month>[a-z]{3,9}) (?P<year>\d{4})$",  # CNBC: "7:51  PM ET Fri, 17 July 2020"
@@ -47,7 +54,7 @@ class Corpus:
     read - empty - duplicates - left_out = kept, and `by_source`, the same for each source.
     """
 
-    splits: DatasetDict
+    splits: "DatasetDict"
     source: str
     data_hash: str
     counts: dict
@@ -63,93 +70,86 @@ class Corpus:
 
 
 def load_headlines(
-    data: str | Path | None = None, *, seed: int = 0, allow_synthetic: bool = True, limit: int | None = None
+    data: str | Path | None = None,
+    *,
+    seed: int = 0,
+    allow_synthetic: bool = True,
+    limit: int | None = None,
+    column: str | None = None,
 ) -> Corpus:
-    """Find, clean, deduplicate and split headlines 90 / 5 / 5.
+    """Find, clean, deduplicate and split headlines, about 90 / 5 / 5.
 
     data: None = the folder named by INVLIB_DATA, else data/raw, else a download with kagglehub, else the synthetic
-    sample (a warning; an error without `allow_synthetic`); or "synthetic", a CSV or TSV file, a text file (one a
-    line), a folder of CSV files, a `datasets` name. limit: at most so many headlines; each split is then a part of the
-    split without a limit, so that nothing moves from one side to another. The splits are a function of (cleaned texts,
-    seed). The deck's ten headlines are always in the test split: those that the source lacks are added, as source
-    "deck".
+    sample (a warning; an error without `allow_synthetic`); or "synthetic", a CSV, TSV, JSON or Parquet file (gzipped
+    or not), a text file (one a line), a folder of tables, a `datasets` name (owner/name, owner/name:config:split).
+    column: the column of the texts; None = Headlines. limit: at most so many headlines; each split is then a part of
+    the split without a limit, so that nothing moves from one side to another. A headline's side is a function of its
+    text and the seed. The deck's ten headlines are always in the test split: those that the source lacks are added,
+    as source "deck".
 
     Raises FileNotFoundError for what is missing and ValueError for what cannot be used.
     """
+    from datasets import DatasetDict
+
     if limit is not None and limit < SMALLEST:
         raise ValueError(f"limit={limit}: a split needs at least {SMALLEST} headlines; give that or more, or None")
-    source, raw = find_headlines(data, allow_synthetic)
-    counts: dict[str, Counter] = defaultdict(Counter)
-    rows: list[Row] = []
-    for row in raw:
-        counts[row.source]["read"] += 1
-        if text := clean(row.text):
-            rows.append((text, row.source, iso_date(row.time)))
-        else:
-            counts[row.source]["empty"] += 1
-
+    source, raw = find_headlines(data, allow_synthetic, column)
+    rows = usable(raw, source)
     different, added, deck = deduplicate(rows)
-    if len(different) < SMALLEST:
-        raise ValueError(
-            f"{source}: {len(different)} different headlines are too few to split ({sum_of(counts, 'read')} read, "
-            f"{sum_of(counts, 'empty')} of them empty); give at least {SMALLEST}"
-        )
+    check_size(len(different), source)  # once more: near-duplicates are gone now
     kept = different + added
-    if added:
-        counts["deck"]["read"] += len(added)
     sides = split(kept, deck, seed, limit)
     chosen = {text for side in sides.values() for text, _, _ in side}
-    for name, count in counts.items():
-        unique = sum(row[1] == name for row in kept)
-        count["kept"] = sum(row[1] == name and row[0] in chosen for row in kept)
-        count["left_out"] = unique - count["kept"]
-        count["duplicates"] = count["read"] - count["empty"] - unique
-
-    in_order = "\n".join(text for text, _, _ in kept if text in chosen)
+    stay = [row for row in kept if row[0] in chosen]
+    stages = [Counter(row[1] for row in part) for part in (raw + added, rows + added, kept, stay)]
+    by_source = {}
+    for name in stages[0]:
+        n_read, n_full, n_unique, n_kept = (stage[name] for stage in stages)
+        steps = n_read, n_read - n_full, n_full - n_unique, n_unique - n_kept, n_kept
+        by_source[name] = dict(zip(STEPS, steps, strict=True))
     return Corpus(
         splits=DatasetDict({name: as_dataset(side) for name, side in sides.items()}),
         source=source,
-        data_hash=hashlib.sha256(in_order.encode()).hexdigest()[:12],
-        counts={step: sum_of(counts, step) for step in STEPS}
-        | {"by_source": {name: {step: count[step] for step in STEPS} for name, count in counts.items()}},
+        data_hash=hashlib.sha256("\n".join(text for text, _, _ in stay).encode()).hexdigest()[:12],
+        counts={step: sum(counts[step] for counts in by_source.values()) for step in STEPS} | {"by_source": by_source},
     )
 
 
-def find_headlines(data: str | Path | None, allow_synthetic: bool) -> tuple[str, Iterable[RawHeadline]]:
+def find_headlines(data: str | Path | None, allow_synthetic: bool, column: str | None) -> tuple[str, list[RawHeadline]]:
     """(name of the source, its rows as they are), looked for in the order of `load_headlines`."""
-    if data == "synthetic":
-        return "synthetic", synthetic_rows()
-    if data is not None:
-        return str(data), read_named(str(data))
-    if folder := os.environ.get("INVLIB_DATA"):
-        return "INVLIB_DATA", read_folder(Path(folder).expanduser(), f"INVLIB_DATA={folder!r}")
-    raw = paths.DATA / "raw"
-    if any(raw.glob("*.csv")):
-        return "data/raw", read_folder(raw, "data/raw")
-    try:
-        downloaded = kaggle_folder()
-    except OSError as error:
-        missing = f"no headlines in INVLIB_DATA (not set) or data/raw, and none from Kaggle ({error})"
-    else:
-        return "kaggle", read_folder(downloaded, f"kaggle ({downloaded})")
-    remedy = f"put the CSV files of kaggle.com/datasets/{KAGGLE} into data/raw, or name their folder in INVLIB_DATA"
-    if not allow_synthetic:
-        raise FileNotFoundError(f'{missing}; {remedy}, or ask for made-up headlines with data="synthetic"')
-    warnings.warn(
-        f"SYNTHETIC headlines: every result below is about made-up text, not about news: {missing}; {remedy}",
-        stacklevel=3,
-    )
-    return "synthetic", synthetic_rows()
+    source = locate(data, column)
+    if source.kind != "synthetic":
+        try:
+            return source.name, read(source, column)
+        except OSError as error:
+            if source.kind != "download":
+                raise
+            missing = f"no headlines in INVLIB_DATA (not set) or data/raw, and none from Kaggle ({error})"
+        remedy = f"put the CSV files of kaggle.com/datasets/{KAGGLE} into data/raw, or name their folder in INVLIB_DATA"
+        if not allow_synthetic:
+            raise FileNotFoundError(f'{missing}; {remedy}, or ask for made-up headlines with data="synthetic"')
+        warnings.warn(
+            f"SYNTHETIC headlines: every result below is about made-up text, not about news: {missing}; {remedy}",
+            stacklevel=3,
+        )
+    return "synthetic", [RawHeadline(text, "synthetic") for text in synthetic_headlines(SYNTHETIC_SIZE, seed=0)]
 
 
-def synthetic_rows() -> list[RawHeadline]:
-    """The synthetic sample: the same headlines whatever the seed of the split."""
-    return [RawHeadline(text, "synthetic") for text in synthetic_headlines(SYNTHETIC_SIZE, seed=0)]
+def usable(raw: Sequence[RawHeadline], source: str) -> list[Row]:
+    """The rows that have a text, cleaned, with ISO dates; ValueError where too few of them differ."""
+    rows = [(text, row.source, iso_date(row.time)) for row in raw if (text := clean(row.text))]
+    check_size(len({letters_key(text) for text, _, _ in rows}), source)
+    return rows
+
+
+def check_size(n: int, source: str) -> None:
+    if n < SMALLEST:
+        raise ValueError(f"{source}: {n} different headlines are too few to split; give at least {SMALLEST}")
 
 
 def clean(text: str) -> str:
-    """White space and line breaks folded to one space, curly quotes straight, invisible characters dropped."""
-    return " ".join(text.translate(STRAIGHT).split())
+    """White space folded to one space, curly quotes straight, invisible characters dropped, accents composed (NFC)."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(STRAIGHT).split())
 
 
 def iso_date(time: str) -> str | None:
@@ -190,35 +190,39 @@ def deduplicate(rows: Sequence[Row]) -> tuple[list[Row], list[Row], set[str]]:
 
 
 def split(rows: Sequence[Row], deck: set[str], seed: int, limit: int | None = None) -> dict[str, list[Row]]:
-    """90 / 5 / 5 by a seeded hash of each headline: its side hangs on its text, not on its place in a file.
+    """About 90 / 5 / 5 by a seeded hash of each headline against fixed limits, so that no other headline moves it.
 
     rows: without near-duplicates. deck: texts that are always in the test split. limit: each side is cut to its
-    share of so many, from the end.
+    share of so many, from the end. Test and validation get a headline each where no draw is small enough.
     """
 
-    def draw(row: Row) -> bytes:
-        return hashlib.blake2b(f"{seed}\n{letters_key(row[0])}".encode(), digest_size=16).digest()
+    def draw(row: Row) -> float:
+        letters = "".join(c for c in row[0].casefold() if c.isalnum()) or row[0]  # accents too: the published draw
+        digest = hashlib.blake2b(f"{seed}\n{letters}".encode(), digest_size=16).digest()
+        return int.from_bytes(digest, "big") / 2**128
 
-    def sizes(n: int) -> tuple[int, int, int]:
-        small = round(n / 20)
-        test, validation = max(small, len(deck) + 1), max(small, 1)
-        return n - validation - test, validation, test
+    own = sorted((row for row in rows if row[0] not in deck), key=draw)
+    draws = [draw(row) for row in own]
+    test = max(1, bisect.bisect_left(draws, TEST_BELOW))
+    validation = max(1, bisect.bisect_left(draws, VALIDATION_BELOW) - test)
+    sides = {
+        "train": own[test + validation :],
+        "validation": own[test : test + validation],
+        "test": [row for row in rows if row[0] in deck] + own[:test],
+    }
+    if limit is not None and limit < len(rows):
+        share = round(limit / 20)
+        sides["test"] = sides["test"][: max(share, len(deck) + 1)]
+        sides["validation"] = sides["validation"][: max(share, 1)]
+        sides["train"] = sides["train"][: limit - len(sides["test"]) - len(sides["validation"])]
+    return {name: sorted(side, key=draw) for name, side in sides.items()}
 
-    ordered = sorted(rows, key=lambda row: (row[0] not in deck, draw(row)))  # the deck first, so that it is in test
-    train, validation, test = sizes(len(ordered))
-    sides = ordered[test + validation :], ordered[test : test + validation], ordered[:test]
-    if limit is not None and limit < len(ordered):
-        sides = [side[:size] for side, size in zip(sides, sizes(limit), strict=True)]
-    return {name: sorted(side, key=draw) for name, side in zip(SPLITS, sides, strict=True)}
 
+def as_dataset(rows: Sequence[Row]) -> "Dataset":
+    from datasets import Dataset, Features, Value
 
-def as_dataset(rows: Sequence[Row]) -> Dataset:
-    columns = zip(*rows, strict=True)
-    return Dataset.from_dict(dict(zip(FEATURES, map(list, columns), strict=True)), features=FEATURES)
-
-
-def sum_of(counts: dict[str, Counter], step: str) -> int:
-    return sum(count[step] for count in counts.values())
+    columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    return Dataset.from_dict(columns, features=Features(dict.fromkeys(COLUMNS, Value("string"))))
 
 
 def other_domains(split: str) -> pd.DataFrame:

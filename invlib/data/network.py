@@ -4,9 +4,32 @@ import os
 import socket
 import threading
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS = 3.0  # how long a host may take to answer
+
+
+def answer_within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What `call` returns or raises; TimeoutError where it takes longer, whatever hangs (name server, proxy, host).
+
+    It runs in a daemon thread: a name server that hangs obeys no timeout of a socket, and the process can still end.
+    """
+    answer: Future = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # raised again in the caller's thread
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError as error:
+        raise (error if answer.done() else TimeoutError(f"no answer within {seconds:g} s")) from None
 
 
 def reachable(url: str, seconds: float = SECONDS) -> bool:
@@ -15,21 +38,12 @@ def reachable(url: str, seconds: float = SECONDS) -> bool:
     proxy = urllib.request.getproxies().get(target.scheme)
     if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
         target = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    port = target.port or (443 if target.scheme == "https" else 80)
-    answers: list[bool] = []
-
-    def connect() -> None:
-        try:
-            socket.create_connection((target.hostname, port), timeout=seconds).close()
-        except OSError:
-            return
-        answers.append(True)
-
-    # A thread of its own: a name server that does not answer is not bound by the socket's time limit.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return bool(answers)
+    address = target.hostname, target.port or (443 if target.scheme == "https" else 80)
+    try:
+        answer_within(seconds, lambda: socket.create_connection(address, timeout=seconds).close())
+    except OSError:  # TimeoutError is one
+        return False
+    return True
 
 
 def hub() -> str:

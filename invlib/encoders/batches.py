@@ -5,17 +5,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import ConcatDataset, Dataset
 
 from invlib.encoders.token_states import TokenStates
 
 
 class StatesDataset(Dataset):
-    """Sentence i of the cache: input_ids (T,), reference (H,), and the token states that a pooling reads.
+    """Sentence i of the cache: input_ids (T,), reference (S,), and the token states that a pooling reads.
 
-    layers: which of the encoder's layers stand side by side in token_embeddings (T, H * len(layers)), in this order;
-    () = none are read. `word` is looked up in word_embeddings (V, H), `last` is what the cache holds. real: whether
-    these are headlines, not made sentences.
+    layers: the encoder layers that are concatenated in token_embeddings (T, H * len(layers)), in this order; () = none.
+    `word` is looked up in word_embeddings (V, H), `last` comes from the cache. real: whether these are headlines and
+    not random sentences. indices: which sentences of the cache, None = all.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class StatesDataset(Dataset):
 
     @property
     def sentence(self) -> np.ndarray:
-        """The encoder's own sentence embeddings, (N, H)."""
+        """The encoder's own sentence embeddings, (N, S) float32."""
         return np.asarray(self.states.sentence)[self.indices]
 
     def __getitem__(self, k: int) -> dict[str, np.ndarray]:
@@ -59,23 +60,20 @@ class Joined(ConcatDataset):
 def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """Pads to the longest: input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H * layers) where read.
 
-    And one entry a sentence: reference (B, H), the encoder's own sentence embedding, and real (B,) bool.
+    And one entry a sentence: reference (B, S) float32, the encoder's own sentence embedding, and real (B,) bool.
     """
-    lengths = [len(item["input_ids"]) for item in items]
-    b, t = len(items), max(lengths)
+
+    def padded(values: list[np.ndarray]) -> Tensor:
+        return pad_sequence([torch.from_numpy(value) for value in values], batch_first=True)
+
     batch = {
-        "input_ids": torch.zeros(b, t, dtype=torch.int64),
-        "attention_mask": torch.zeros(b, t, dtype=torch.int64),
+        "input_ids": padded([item["input_ids"].astype(np.int64) for item in items]),
+        "attention_mask": padded([np.ones(len(item["input_ids"]), np.int64) for item in items]),
         "reference": torch.from_numpy(np.stack([item["reference"] for item in items])).float(),
         "real": torch.tensor([bool(item.get("real", True)) for item in items]),
     }
     if "token_embeddings" in items[0]:
-        batch["token_embeddings"] = torch.zeros(b, t, items[0]["token_embeddings"].shape[-1])
-    for k, item in enumerate(items):
-        batch["input_ids"][k, : lengths[k]] = torch.from_numpy(item["input_ids"].astype(np.int64))
-        batch["attention_mask"][k, : lengths[k]] = 1
-        if "token_embeddings" in item:
-            batch["token_embeddings"][k, : lengths[k]] = torch.from_numpy(item["token_embeddings"].astype(np.float32))
+        batch["token_embeddings"] = padded([item["token_embeddings"].astype(np.float32) for item in items])
     return batch
 
 

@@ -1,4 +1,4 @@
-"""What every row of a run shares, read once: the split headlines, the frozen encoder and its token states."""
+"""What all models of a run share: the split headlines, the frozen encoder and its token states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,25 +17,28 @@ from invlib.settings import Settings
 
 @dataclass(frozen=True)
 class Material:
-    """What every row of a run shares: the split headlines, the frozen encoder and its token states."""
+    """What all models of a run share; states: the token states of 'train', 'validation' and 'test'."""
 
     corpus: Corpus
     encoder: FrozenEncoder
     states: dict[str, TokenStates]
 
     def dataset(self, split: str, limit: int | None = None, layers: Sequence[str] = ("last",)) -> StatesDataset:
+        """The first `limit` headlines of a split, or all of them, with the encoder layers that a pooling reads."""
         n = len(self.states[split])
-        return StatesDataset(self.states[split], range(min(n, limit or n)), layers, self.word_embeddings)
+        return StatesDataset(
+            self.states[split], range(n if limit is None else min(n, limit)), layers, self.word_embeddings
+        )
 
     @cached_property
     def word_embeddings(self) -> np.ndarray:
         """The frozen encoder's table, (V, H) float32."""
         return self.encoder.word_embeddings.cpu().numpy()
 
-    def training_set(self, layers: Sequence[str], added: float, seed: int) -> StatesDataset | Joined:
-        """The training headlines, and as many made sentences as `added` says for each."""
+    def training_set(self, layers: Sequence[str], ratio: float, seed: int) -> StatesDataset | Joined:
+        """The training headlines, and `ratio` random sentences for each of them (`random_sentences`)."""
         train = self.dataset("train", layers=layers)
-        n = round(added * len(train))
+        n = round(ratio * len(train))
         if not n:
             return train
         made = random_sentences(train.ids(), self.encoder, n, seed)
@@ -50,10 +53,14 @@ class Material:
 
 
 def load_material(settings: Settings, progress: bool = True) -> Material:
-    """Headlines, encoder and token states of a run; the states are computed once and kept in runs/cache."""
+    """Headlines, encoder and token states of a run; the states are computed once and kept in runs/cache.
+
+    Headlines longer than `settings.max_length` word pieces are cut; `states[split].n_cut` counts them.
+    """
     corpus = load_headlines(
-        settings.data, seed=settings.seed, allow_synthetic=settings.allow_synthetic, limit=settings.n_headlines
-    )
+        settings.data, seed=settings.seed, allow_synthetic=settings.allow_synthetic, limit=settings.n_headlines,
+        column=settings.column,
+    )  # fmt: skip
     encoder = load_encoder(settings.encoder)
     states = {
         split: token_states(encoder, list(corpus.splits[split]["text"]), settings.max_length, progress=progress)

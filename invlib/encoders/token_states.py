@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from invlib import paths
-from invlib.encoders.frozen import FrozenEncoder, mean_pooling
+from invlib.encoders.frozen import FrozenEncoder
 from invlib.settings import device, precision
 
 
@@ -19,7 +19,8 @@ class TokenStates:
     """The last layer's states of a list of texts, ragged on disk: no padding is stored.
 
     Files in one folder: states.npy (all tokens, H) float16, input_ids.npy (all tokens,) int32, offsets.npy (N + 1,),
-    sentence.npy (N, H) float32 (the encoder's own sentence embeddings). Memory-mapped when read.
+    sentence.npy (N, S) float32 (the encoder's own sentence embeddings), n_cut.npy (how many texts were longer than
+    max_length and so cut). Memory-mapped when read.
     """
 
     def __init__(self, folder: str | Path):
@@ -29,6 +30,7 @@ class TokenStates:
         self.tokens = np.load(folder / "input_ids.npy", mmap_mode="r")
         self.offsets = np.load(folder / "offsets.npy")
         self.sentence = np.load(folder / "sentence.npy", mmap_mode="r")
+        self.n_cut = int(np.load(folder / "n_cut.npy"))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -42,7 +44,7 @@ class TokenStates:
 
 def cache_key(encoder: FrozenEncoder, texts: Sequence[str] | Sequence[list[int]], max_length: int) -> str:
     """Everything the states depend on: weights, tokenizer, texts in their order, layer, max_length, precision."""
-    digest = hashlib.sha256(f"1 {encoder.hash} last {max_length} {precision(device())}".encode())
+    digest = hashlib.sha256(f"2 {encoder.hash} last {max_length} {precision(device())}".encode())
     for text in texts:
         digest.update((text if isinstance(text, str) else f"\1{text}").encode() + b"\0")
     return digest.hexdigest()[:16]
@@ -58,32 +60,41 @@ def token_states(
 ) -> TokenStates:
     """The texts' token states, read from `cache` (default runs/cache) or computed once and kept there.
 
-    In the place of texts may stand lists of word-piece ids, [CLS] and [SEP] included, at most `max_length` of them.
-    Written under a temporary name and renamed when whole; the folder's name is `cache_key`, so it can't go stale.
+    Texts longer than `max_length` word pieces are cut and counted. In the place of texts may stand lists of word-piece
+    ids, [CLS] and [SEP] included, at most `max_length` of them. Written under a temporary name and renamed when whole;
+    the folder's name is `cache_key`, so it can't go stale. ValueError for no texts, a `max_length` that the encoder
+    can't read or a batch_size below 1; OSError where `cache` can't be written.
     """
+    if not len(texts) or batch_size < 1:
+        raise ValueError(f"{len(texts)} texts in batches of {batch_size}: give at least one text and batch_size 1")
+    encoder.check_length(max_length)
     cache = Path(cache or paths.RUNS / "cache")
     folder = cache / f"states-{cache_key(encoder, texts, max_length)}"
     if folder.exists():
         return TokenStates(folder)
-    ids = list(texts)
-    if not ids or isinstance(ids[0], str):
-        ids = encoder.tokenizer(ids, truncation=True, max_length=max_length)["input_ids"] if ids else []
+    ids, n_cut = encoder.cut_ids(texts, max_length) if isinstance(texts[0], str) else (list(texts), 0)
     lengths = np.array([len(i) for i in ids], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     partial = cache / f".{folder.name}.{os.getpid()}.part"
-    partial.mkdir(parents=True, exist_ok=True)
     try:
-        width = encoder.hidden_size
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the token states are kept in {cache}, which can't be written ({error.strerror}); make that folder "
+            "writable, or copy the repository to a place that is"
+        ) from error
+    try:
         states = np.lib.format.open_memmap(
-            partial / "states.npy", mode="w+", dtype=np.float16, shape=(int(offsets[-1]), width)
+            partial / "states.npy", mode="w+", dtype=np.float16, shape=(int(offsets[-1]), encoder.hidden_size)
         )
-        sentence = np.zeros((len(ids), width), dtype=np.float32)
+        sentence = np.zeros((len(ids), encoder.sentence_size), dtype=np.float32)
         order = np.argsort(-lengths, kind="stable")  # length-sorted batches: hardly any padding is computed
         for start in tqdm(range(0, len(order), batch_size), desc="encoding", disable=not progress, mininterval=2):
             rows = order[start : start + batch_size]
-            batch = encoder.tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
-            hidden = encoder.token_embeddings(batch["input_ids"], batch["attention_mask"])  # (B, T, H)
-            sentence[rows] = mean_pooling(hidden, batch["attention_mask"].to(hidden.device)).cpu().numpy()
+            batch = encoder.pad([ids[i] for i in rows])
+            hidden = encoder.token_embeddings(**batch)  # (B, T, H)
+            with torch.no_grad():
+                sentence[rows] = encoder.pool(hidden, batch["attention_mask"].to(hidden.device)).cpu().numpy()
             hidden = hidden.to(torch.float16).cpu().numpy()
             for k, i in enumerate(rows):
                 states[offsets[i] : offsets[i + 1]] = hidden[k, : lengths[i]]
@@ -91,6 +102,7 @@ def token_states(
         np.save(partial / "input_ids.npy", np.concatenate([np.asarray(i, dtype=np.int32) for i in ids]))
         np.save(partial / "offsets.npy", offsets)
         np.save(partial / "sentence.npy", sentence)
+        np.save(partial / "n_cut.npy", n_cut)
         del states
         try:
             os.replace(partial, folder)

@@ -1,4 +1,4 @@
-"""Controls: what a decoder says that never saw the sentence, and the study's ONE reference language model."""
+"""Controls: no vector, another sentence's vector, and the study's ONE reference language model."""
 
 from pathlib import Path
 
@@ -6,66 +6,62 @@ import numpy as np
 
 from invlib import paths
 from invlib.encoders.material import Material
+from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
-from invlib.settings import Settings, select_row
-from invlib.training.record import model_hash
+from invlib.rows import ROWS
+from invlib.settings import Settings, model_name, select_row
+from invlib.training.record import model_hash, records
 
-NO_VECTOR_SLOT = 24  # numbers of a twin's slot: a constant carries nothing, so any width would do
+NO_VECTOR_SLOT = 24  # numbers of a slot of a no-vector control: a constant carries nothing, so any width would do
 
 
 def no_vector_name(settings: Settings) -> str:
-    """The no-vector twin of a row: a decoder of the same shape, trained on a constant vector.
+    """The name of a model's no-vector control: a decoder of the same shape, trained on a constant vector.
 
-    A constant carries nothing however wide it is, so the rows that share a Transformer decoder share one twin; where
-    the decoder is as wide as the vector (n_embd = 0) each D has its own.
+    A constant carries nothing however wide it is, so the models that share a Transformer decoder share one control;
+    where the decoder is as wide as the vector (n_embd = 0) each D has its own.
     """
-    if settings.row in ("rnn", "encoder_only"):
-        return f"no_vector_{settings.embedding_dim}_{settings.row}"
-    return f"no_vector_{settings.embedding_dim if not settings.n_embd else NO_VECTOR_SLOT * settings.slots}"
+    if ROWS[settings.row].no_vector == "own":
+        return model_name("no_vector", settings.embedding_dim, settings.row)
+    return model_name("no_vector", NO_VECTOR_SLOT * settings.slots if settings.n_embd else settings.embedding_dim)
 
 
 def no_vector_names(settings: Settings, rows: list[str]) -> list[str]:
-    """The twins that these rows need, each once, in the rows' order."""
+    """The no-vector controls that these models need, each once, in the models' order."""
     return list(dict.fromkeys(no_vector_name(select_row(settings, row)) for row in rows))
 
 
-def trained_on(folder: Path, settings: Settings, material: Material) -> bool:
-    """Whether a model was trained to its end there on this material: these headlines, split, cut and read alike.
+def find_reference(run: str | Path, settings: Settings, material: Material) -> Path | None:
+    """The folder of a run's reference language model: its no-vector model of the lowest validation loss.
 
-    What was trained on another split may have been trained on the headlines that it is to judge.
+    None where the run has none that was trained on this material.
     """
-    if not (folder / "training.json").exists():
-        return False
-    record = paths.read_json(folder / "training.json")
-    same = all(record["settings"][key] == getattr(settings, key) for key in ("seed", "max_length"))
-    read_alike = record.get("encoder_hash", material.encoder.hash) == material.encoder.hash  # older records have none
-    return same and read_alike and record["data_hash"] == material.corpus.data_hash
-
-
-def references(run: str | Path, settings: Settings, material: Material) -> list[Path]:
-    """The folders of a run's no-vector models that were trained on this material, in the order of their names."""
-    found = sorted(file.parent for file in paths.run_folder(run).glob("models/no_vector_*/training.json"))
-    return [folder for folder in found if trained_on(folder, settings, material)]
-
-
-def reference_folder(run: str | Path, settings: Settings, material: Material) -> Path:
-    """Where a run has its reference language model: the no-vector model of the lowest validation loss.
-
-    FileNotFoundError where the run has none that was trained on this material.
-    """
-    found = references(run, settings, material)
-    if not found:
-        raise FileNotFoundError(
-            f"no no_vector model of these headlines, seed {settings.seed} and max_length {settings.max_length} in "
-            f"{paths.run_folder(run)}/models; train one: make train ROW=no_vector_384 RUN=..."
-        )
-    return min(found, key=lambda folder: paths.read_json(folder / "training.json")["validation_loss"])
+    folder = paths.run_folder(run)
+    found = {
+        name: record.validation_loss
+        for name, record in records(folder, "no_vector_*").items()
+        if record.judges(settings, material.corpus.data_hash, material.encoder.hash)
+    }
+    return folder / "models" / min(found, key=found.get) if found else None
 
 
 def reference_model(run: str | Path, settings: Settings, material: Material) -> tuple[InvertibleSentenceModel, str]:
     """The reference language model of a run and its hash; FileNotFoundError where the run has none."""
-    folder = reference_folder(run, settings, material)
+    folder = find_reference(run, settings, material)
+    if folder is None:
+        raise FileNotFoundError(
+            f"no no_vector model of these headlines, seed {settings.seed} and max_length {settings.max_length} in "
+            f"{paths.run_folder(run)}/models; train one: make train ROW=no_vector_384 RUN=..."
+        )
     return InvertibleSentenceModel.from_pretrained(folder), model_hash(folder)
+
+
+def reference_nats(
+    run: str | Path, split: str, settings: Settings, material: Material
+) -> tuple[np.ndarray, str]:
+    """Cross-entropy of each of a split's headlines under the reference language model, (N,) nats, and its hash."""
+    model, weights = reference_model(run, settings, material)
+    return teacher_forced(model, material.dataset(split, layers=()), top_k=(1,))["nats"], weights
 
 
 def shuffled_vectors(vectors: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -1,213 +1,259 @@
-"""One object of metrics.json: everything that is measured of one model, with intervals and both controls."""
+"""One object of metrics.json: everything that is measured of one model, with intervals and both controls.
 
+`Measuring` holds what all models of a run share: prepared once, by `prepare`. `evaluate` only measures.
+"""
+
+import dataclasses
+import statistics
 import time
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from invlib import paths
 from invlib.encoders.batches import StatesDataset
 from invlib.encoders.material import Material, load_material
-from invlib.encoders.token_states import TokenStates
-from invlib.evaluation.controls import no_vector_name, reference_folder, references, shuffled_vectors, trained_on
-from invlib.measures.intervals import bootstrap, ratio
+from invlib.evaluation.controls import find_reference, no_vector_name, shuffled_vectors
+from invlib.measures.intervals import ratio
+from invlib.measures.metrics import differences, measure
 from invlib.measures.scorers import bertscore, paraphrase_similarity, scorer_names
-from invlib.measures.similarity import rank_correlation, rank_correlation_interval, recall_at_k
-from invlib.measures.text import TOP_K, bleu, generated_matches, recovered_bits, teacher_forced
+from invlib.measures.similarity import recall_at_k
+from invlib.measures.text import TOP_K, generated_matches, recovered_bits, teacher_forced
 from invlib.models.model import InvertibleSentenceModel
-from invlib.settings import Settings, device, with_tuples
-from invlib.training.record import model_hash
-from invlib.training.trainer import keep_freed_memory
+from invlib.settings import Settings, device
+from invlib.training.record import TrainingRecord, model_hash
+
+TIMED, REPEATS = 64, 5  # headlines that are timed, and how often: the median counts
 
 
-def trained_settings(model: InvertibleSentenceModel) -> Settings:
-    """The settings that a saved model was trained with."""
-    if model.folder is None or not (model.folder / "training.json").exists():
-        raise ValueError("this model was not saved by train(); give evaluate(..., settings=...)")
-    saved = paths.read_json(model.folder / "training.json")
-    return Settings(**with_tuples(saved["settings"] | saved.get("measuring", {"preset": "unknown"})))
+@dataclass(frozen=True)
+class Control:
+    """A no-vector model measured on a split: its record, and the arrays that its metrics are made of."""
+
+    name: str
+    record: TrainingRecord
+    teacher_forced: dict[str, np.ndarray]
+    generated: dict
 
 
-@lru_cache(maxsize=16)
-def no_vector_teacher_forced(folder: Path, weights: str, states: Path, n: int) -> dict[str, np.ndarray]:
-    """`teacher_forced` of a no-vector model over the first n headlines; kept, for every row asks for the same.
+@dataclass(frozen=True)
+class Measuring:
+    """What all models of a run are measured with, on one split and by one search.
 
-    `weights` is the model's hash, so that a model which was trained anew is measured anew.
+    n: headlines that are decoded freely, the first of the split. reference_nats (N,): each headline's cross-entropy
+    under the run's reference language model, and the model's hash; None where the run has none. no_vector: the
+    no-vector controls by name; a model whose control is not among them has None.
     """
-    model = InvertibleSentenceModel.from_pretrained(folder)
-    return teacher_forced(model, StatesDataset(TokenStates(states), range(n), layers=()), top_k=(1,))
+
+    material: Material
+    settings: Settings
+    split: str
+    n: int
+    num_beams: int = 1
+    reference_nats: np.ndarray | None = None
+    reference_hash: str | None = None
+    no_vector: dict[str, Control] = field(default_factory=dict)
+
+    def dataset(self, model: InvertibleSentenceModel) -> StatesDataset:
+        """The split's headlines with the encoder's layers that this model reads."""
+        return self.material.dataset(self.split, layers=model.reads_layers)
+
+    @property
+    def search(self) -> str:
+        return f"beam {self.num_beams}" if self.num_beams > 1 else "greedy"
 
 
-def reference_nats(
-    run: str | Path, dataset: StatesDataset, settings: Settings, material: Material
-) -> tuple[np.ndarray, str]:
-    """Cross-entropy of each headline under the run's reference language model, (N,) nats, and the model's hash.
+def prepare(
+    settings: Settings, models: Iterable[Settings], run: str | Path | None, material: Material,
+    split: str = "test", num_beams: int = 1,
+) -> Measuring:  # fmt: skip
+    """Find and measure what the models of a run share: the reference language model and their no-vector controls.
 
-    dataset: one of the material's. FileNotFoundError where the run has none that was trained on this material.
+    settings: how is measured (n_generate, n_bootstrap, scorers); models: the settings of the models to be measured;
+    run: the folder that has the controls, or None. ValueError for an unknown split.
     """
-    folder = reference_folder(run, settings, material)
-    weights = model_hash(folder)
-    return no_vector_teacher_forced(folder, weights, dataset.states.folder, len(dataset))["nats"], weights
+    if split not in material.states:
+        raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
+    size = len(material.states[split])
+    measuring = Measuring(material, settings, split, min(settings.n_generate or size, size), num_beams)
+    if run is None:
+        return measuring
+    folders = {name: paths.run_folder(run) / "models" / name for name in dict.fromkeys(map(no_vector_name, models))}
+    reference = find_reference(run, settings, material)
+    measured = {}  # the reference is often one of the controls: each model is loaded and measured once
+    for folder in dict.fromkeys([*folders.values(), reference]):
+        record = folder and TrainingRecord.find(folder)
+        if record and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
+            measured[folder] = measure_control(folder, record, measuring, folder in folders.values())
+    return dataclasses.replace(
+        measuring,
+        reference_nats=measured[reference].teacher_forced["nats"] if reference else None,
+        reference_hash=model_hash(reference) if reference else None,
+        no_vector={name: measured[folder] for name, folder in folders.items() if folder in measured},
+    )
+
+
+def measure_control(folder: Path, record: TrainingRecord, measuring: Measuring, generates: bool) -> Control:
+    """A no-vector model's arrays; generates: those of what it decodes too, which a reference alone does not need."""
+    m, model = measuring, InvertibleSentenceModel.from_pretrained(folder)
+    dataset = m.dataset(model)
+    forced = teacher_forced(model, dataset, top_k=(1,))
+    vectors = forced["sentence_embedding"][: m.n]
+    generated = generate_and_score(model, vectors, dataset, m.settings, m.num_beams) if generates else {}
+    return Control(folder.name, record, forced, generated)
 
 
 def generate_and_score(
     model, vectors: np.ndarray, dataset: StatesDataset, settings: Settings, num_beams: int = 1, **search
 ) -> dict:
-    """What the model says from the vectors (N, D), against the data set's first N headlines, one entry a headline."""
-    _ = model.generate_ids(vectors[:2], num_beams=num_beams, **search)  # the first call is slower; it is not timed
-    started = time.perf_counter()
-    alike = len(vectors) > 1 and not search and (vectors == vectors[:1]).all()  # a constant is decoded once
-    ids = model.generate_ids(vectors[:1] if alike else vectors, num_beams=num_beams, **search)
-    ids = ids * len(vectors) if alike else ids
-    seconds = time.perf_counter() - started
+    """What the model decodes from the vectors (N, D), against the data set's first N headlines, one entry a headline.
+
+    Arrays right, positions, exact, bertscore_f1, paraphrase_similarity; lists decoded and reference (texts), ids and
+    reference_ids. `search` goes to `generate_ids`.
+    """
+    constant = len(vectors) > 1 and not search and (vectors == vectors[:1]).all()  # a constant is decoded once
+    ids = model.generate_ids(vectors[:1] if constant else vectors, num_beams=num_beams, **search)
+    ids = ids * len(vectors) if constant else ids
     full = dataset.ids(len(vectors))
-    said, reference = model.text(ids), model.text(full)
+    decoded, reference = model.text(ids), model.text(full)
     return {
         **generated_matches(ids, full, model.config),
-        "said": said, "reference": reference, "ids": ids, "reference_ids": full,
-        "decode_ms": 1000 * seconds / len(vectors),
-        "bertscore_f1": bertscore(said, reference, settings.scorers),
-        "paraphrase_similarity": paraphrase_similarity(said, reference, settings.scorers),
+        "decoded": decoded, "reference": reference, "ids": ids, "reference_ids": full,
+        "bertscore_f1": bertscore(decoded, reference, settings.scorers),
+        "paraphrase_similarity": paraphrase_similarity(decoded, reference, settings.scorers),
     }  # fmt: skip
 
 
-@lru_cache(maxsize=16)
-def no_vector_generation(
-    folder: Path, weights: str, states: Path, n_forced: int, n: int, scorers: str, num_beams: int
-) -> dict:
-    """`spoken` of a no-vector model against the first n headlines; kept likewise."""
-    model = InvertibleSentenceModel.from_pretrained(folder)
-    vectors = no_vector_teacher_forced(folder, weights, states, n_forced)["sentence_embedding"][:n]
-    return generate_and_score(model, vectors, StatesDataset(TokenStates(states)), Settings(scorers=scorers), num_beams)
+def text_metrics(forced: dict, generated: dict, reference_nats: np.ndarray | None, n_bootstrap: int) -> dict:
+    """The metrics of `teacher_forced`'s and `generate_and_score`'s arrays, with ci95 {metric: [low, high]}."""
+    if reference_nats is not None:
+        forced = forced | {"recovered_bits": recovered_bits(forced["nats"], reference_nats)}
+    a, ci95_a = measure("teacher_forced", forced, n_bootstrap)
+    b, ci95_b = measure("generated", generated, n_bootstrap)
+    return {**a, **b, "ci95": ci95_a | ci95_b}
 
 
-def generation_metrics(out: dict) -> dict:
-    """The sums over headlines of what `spoken` found."""
-    return {
-        "generated_accuracy": ratio(out["right"], out["positions"]),
-        "exact_match": float(out["exact"].mean()),
-        "bleu": bleu(out["said"], out["reference"]),
-        "bertscore_f1": float(out["bertscore_f1"].mean()),
-        "paraphrase_similarity": float(out["paraphrase_similarity"].mean()),
-    }
-
-
-def teacher_forced_metrics(found: dict, reference: np.ndarray | None) -> dict:
-    """The sums over headlines of what `teacher_forced` found."""
-    bits = None if reference is None else recovered_bits(found["nats"], reference)
-    return {
-        "accuracy": ratio(found["hits_1"], found["tokens"]),
-        "recovered_bits": None if bits is None else float(bits.mean()),
-    }
-
-
-def intervals(found: dict, out: dict, reference: np.ndarray | None, n: int) -> dict[str, list[float]]:
-    """95 % intervals, by resampling headlines, of what `teacher_forced` and `spoken` found."""
-    ci95 = {
-        "accuracy": bootstrap(ratio, found["hits_1"], found["tokens"], n=n),
-        "generated_accuracy": bootstrap(ratio, out["right"], out["positions"], n=n),
-        "exact_match": bootstrap(np.mean, out["exact"], n=n),
-        "bertscore_f1": bootstrap(np.mean, out["bertscore_f1"], n=n),
-        "paraphrase_similarity": bootstrap(np.mean, out["paraphrase_similarity"], n=n),
-    }
-    if reference is not None:
-        ci95["recovered_bits"] = bootstrap(np.mean, recovered_bits(found["nats"], reference), n=n)
-    return ci95
-
-
-def semantics(vectors: np.ndarray, sentence: np.ndarray, n_bootstrap: int) -> tuple[dict, dict]:
-    """Rank correlation and recall@10 against the frozen encoder, and their intervals; headlines are resampled."""
+def vector_arrays(vectors: np.ndarray, sentence: np.ndarray) -> dict:
+    """The arrays of the metrics of vectors (N, D) beside the encoder's own (N, H); none for too few, or a constant."""
     if len(vectors) < 12 or np.ptp(vectors, axis=0).max() < 1e-9:
-        return {"rank_correlation": None, "recall_at_10": None}, {}
-    recall = recall_at_k(vectors, sentence)
-    figures = {
-        "rank_correlation": rank_correlation(vectors, sentence),
-        "recall_at_10": float(recall.mean()),
-    }
-    return figures, {
-        "rank_correlation": rank_correlation_interval(vectors, sentence, n_bootstrap),
-        "recall_at_10": bootstrap(lambda r: float(r.mean()), recall, n=n_bootstrap),
-    }
+        return {}
+    return {"vectors": vectors, "sentence": sentence, "recall_at_10": recall_at_k(vectors, sentence)}
 
 
 def evaluate(
-    model: InvertibleSentenceModel, split: str = "test", *, settings: Settings | None = None,
-    material: Material | None = None, run: str | Path | None = None, num_beams: int = 1,
-) -> dict:  # fmt: skip
-    """All figures of one model on one split: an object of metrics.json (keys in results/README.md).
+    model: InvertibleSentenceModel, measuring: Measuring | None = None, *, split: str = "test", num_beams: int = 1
+) -> dict:
+    """All figures of one model: an object of metrics.json (keys in results/README.md).
 
-    `run`, a folder or a name under runs/, by default the model's own, is where the no-vector twin and the reference
-    language model are looked for, of the same headlines and split; what can't be measured without them is None, never
-    0. Accuracy, top-k and recovered bits are over the whole split, what is generated over its first `n_generate`
-    headlines. ValueError for an unknown split.
+    measuring: what `prepare` found for a whole run. Without it, everything is looked for beside this one model: its own
+    settings, their headlines, and the controls in the run that it lies in; `split` and `num_beams` count then alone.
+    What can't be measured is None, never 0. Accuracy, top-k and recovered bits are over the whole split, what is
+    generated over its first `n_generate` headlines. Times are None: `time_models` measures all models in one sitting.
     """
-    settings = settings or trained_settings(model)
-    material = material or load_material(settings)
-    if split not in material.states:
-        raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
-    keep_freed_memory()  # the logits over all word pieces come and go by the hundred megabytes
-    run = paths.run_folder(run) if run else (model.folder.parent.parent if model.folder else None)
-    record = model.folder and model.folder / "training.json"
-    training = paths.read_json(record) if record and record.exists() else {}
-    dataset = material.dataset(split, layers=model.reads_layers)
-    n = min(settings.n_generate or len(dataset), len(dataset))
-    found = teacher_forced(model, dataset)
-    vectors = found["sentence_embedding"]
-    known = run and references(run, settings, material)
-    reference, reference_hash = reference_nats(run, dataset, settings, material) if known else (None, None)
-    out = generate_and_score(model, vectors[:n], dataset, settings, num_beams)
-    meaning, meaning_ci = semantics(vectors, dataset.sentence, settings.n_bootstrap)
-    ci95 = {**intervals(found, out, reference, settings.n_bootstrap), **meaning_ci}
-    forced = teacher_forced_metrics(found, reference)
-    some = out["reference"][:64]
-    lengths = [len(ids) for ids in model.encoder.tokenizer(some)["input_ids"]]
-    # A headline that was cut, or of unknown words alone, can't be encoded again from its pieces
-    texts = [text for text, t in zip(some, lengths, strict=True) if 2 < t <= model.config.max_length]
-    started = time.perf_counter()
-    model.encode(texts)
-    encode_ms = 1000 * (time.perf_counter() - started) / max(len(texts), 1)
-    scorer = scorer_names(settings.scorers)
+    record = TrainingRecord.find(model.folder) if model.folder else None
+    if measuring is None:
+        measuring = measuring_of(model, record, split, num_beams)
+    m, material = measuring, measuring.material
+    dataset = m.dataset(model)
+    forced = teacher_forced(model, dataset)
+    vectors = forced["sentence_embedding"]
+    generated = generate_and_score(model, vectors[: m.n], dataset, m.settings, m.num_beams)
+    own = text_metrics(forced, generated, m.reference_nats, m.settings.n_bootstrap)
+    meaning, meaning_ci = measure("vectors", vector_arrays(vectors, dataset.sentence), m.settings.n_bootstrap)
+    own["ci95"] |= meaning_ci
+    settings = record.settings if record else m.settings
+    scorer = scorer_names(m.settings.scorers)
+    bits = None if m.reference_nats is None else float(m.reference_nats.mean() / np.log(2))
     return {
         "model": settings.row, "embedding_dim": settings.embedding_dim, "variant": settings.variant,
-        "search": f"beam {num_beams}" if num_beams > 1 else "greedy", "split": split, "n": n, "n_forced": len(dataset),
+        "search": m.search, "split": m.split, "n": m.n, "n_forced": len(dataset),
         "seed": settings.seed, "preset": settings.preset, "encoder": settings.encoder,
         "encoder_layers": list(model.reads_layers) or None,
         "trainable_parameters": model.n_trainable(),
         "frozen_parameters": material.encoder.n_parameters if model.reads_states else 0,
-        "train_seconds": training.get("seconds"), "stopped_by": training.get("stopped_by"),
-        "epochs": training.get("epochs"), "model_hash": model_hash(model.folder) if model.folder else None,
+        "train_seconds": record and record.seconds, "stopped_by": record and record.stopped_by,
+        "epochs": record and record.epochs, "steps": record and record.steps,
+        "train_threads": record and record.threads,
+        "model_hash": model_hash(model.folder) if model.folder else None,
         "data_hash": material.corpus.data_hash, "data_source": material.corpus.source, "device": str(device()),
-        **forced, "top_k": {str(k): ratio(found[f"hits_{k}"], found["tokens"]) for k in TOP_K},
-        **generation_metrics(out),
+        **own, **meaning,
+        "top_k": {str(k): ratio(forced[f"hits_{k}"], forced["tokens"]) for k in TOP_K},
         "bertscore_model": scorer["bertscore"], "paraphrase_model": scorer["paraphrase"],
-        "reference_bits": None if reference is None else float(reference.mean() / np.log(2)),
-        "reference_model": reference_hash,
-        "utilisation": None if reference is None else forced["recovered_bits"] / settings.embedding_dim,
-        "encode_ms": encode_ms if texts else None, "decode_ms": out["decode_ms"], **meaning, "ci95": ci95,
-        "controls": control_figures(model, dataset, vectors, n, settings, material, reference, run, num_beams),
+        "reference_bits": bits, "reference_model": m.reference_hash,
+        "utilisation": None if bits is None else own["recovered_bits"] / settings.embedding_dim,
+        "encode_ms": None, "decode_ms": None, "threads": None,
+        "controls": {
+            "shuffled_vector": shuffled_vector(model, dataset, forced, generated, m),
+            "no_vector": no_vector(m.no_vector.get(no_vector_name(settings)), m),
+        },
     }  # fmt: skip
 
 
-def control_figures(model, dataset, vectors, n, settings, material, reference, run, num_beams=1) -> dict:
-    """Both controls with the same measures: another sentence's vector, and the twin of this material (or None)."""
+def measuring_of(
+    model: InvertibleSentenceModel, record: TrainingRecord | None, split: str, num_beams: int
+) -> Measuring:
+    """What a single model is measured with: its own settings, and the controls of the run that it lies in."""
+    if record is None:
+        raise ValueError("this model was not saved by train(); give evaluate(model, prepare(...))")
+    settings = record.settings
+    run = model.folder.parent.parent
+    return prepare(settings, [settings], run, load_material(settings), split, num_beams)
 
-    def measured(found: dict, out: dict) -> dict:
-        ci95 = intervals(found, out, reference, settings.n_bootstrap)
-        return {**teacher_forced_metrics(found, reference), **generation_metrics(out), "ci95": ci95}
 
-    swapped = shuffled_vectors(vectors)
-    found = teacher_forced(model, dataset, vectors=swapped, top_k=(1,))
-    shuffled = measured(found, generate_and_score(model, swapped[:n], dataset, settings, num_beams))
-    controls = {"shuffled_vector": shuffled, "no_vector": None}
-    folder = run / "models" / no_vector_name(settings) if run else None
-    if folder and trained_on(folder, settings, material):
-        training = paths.read_json(folder / "training.json")
-        twin = folder, model_hash(folder), dataset.states.folder, len(dataset)
-        controls["no_vector"] = {
-            "model": folder.name,
-            "train_seconds": training["seconds"],
-            "stopped_by": training["stopped_by"],
-            **measured(no_vector_teacher_forced(*twin), no_vector_generation(*twin, n, settings.scorers, num_beams)),
+def shuffled_vector(model, dataset: StatesDataset, ours: dict, generated: dict, m: Measuring) -> dict:
+    """The control with the same measures: the trained model, given another sentence's vector.
+
+    ours, generated: the model's own arrays. better_by: the paired differences, {metric: [difference, low, high]}.
+    """
+    shuffled, n = shuffled_vectors(ours["sentence_embedding"]), m.settings.n_bootstrap
+    forced = teacher_forced(model, dataset, vectors=shuffled, top_k=(1,))
+    decoded = generate_and_score(model, shuffled[: m.n], dataset, m.settings, m.num_beams)
+    better = differences("teacher_forced", ours, forced, n) | differences("generated", generated, decoded, n)
+    return text_metrics(forced, decoded, m.reference_nats, n) | {"better_by": better}
+
+
+def no_vector(control: Control | None, m: Measuring) -> dict | None:
+    """The control with the same measures: a decoder of the same shape, trained on a constant vector."""
+    if control is None:
+        return None
+    about = {
+        "model": control.name, "train_seconds": control.record.seconds, "stopped_by": control.record.stopped_by
+    }  # fmt: skip
+    return about | text_metrics(control.teacher_forced, control.generated, m.reference_nats, m.settings.n_bootstrap)
+
+
+def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring) -> dict[str, dict]:
+    """Milliseconds per headline to encode and to decode, of several models in one sitting, by name.
+
+    Each is called once before, and the median of REPEATS turns counts; the models take turns, so that a busy moment of
+    the machine meets all of them. threads: of torch, on the CPU.
+    """
+    m, seconds = measuring, {name: ([], []) for name in models}
+    for turn in range(REPEATS + 1):
+        for name, model in models.items():
+            texts = encodable(model, m.dataset(model).ids(TIMED))
+            started = time.perf_counter()
+            vectors = model.encode(texts)
+            encoded = time.perf_counter()
+            model.generate_ids(vectors, num_beams=m.num_beams)
+            ended = time.perf_counter()
+            if turn:
+                seconds[name][0].append((encoded - started) / max(len(texts), 1))
+                seconds[name][1].append((ended - encoded) / max(len(texts), 1))
+    return {
+        name: {
+            "encode_ms": 1000 * statistics.median(encode), "decode_ms": 1000 * statistics.median(decode),
+            "threads": torch.get_num_threads(),
         }
-    return controls
+        for name, (encode, decode) in seconds.items()
+    }  # fmt: skip
+
+
+def encodable(model, ids: list[list[int]]) -> list[str]:
+    """The texts of those headlines that can be encoded again: not those that were cut, or are of [UNK] alone."""
+    texts = model.text(ids)
+    lengths = [len(row) for row in model.encoder.tokenizer(texts)["input_ids"]]
+    return [text for text, n in zip(texts, lengths, strict=True) if 2 < n <= model.config.max_length]

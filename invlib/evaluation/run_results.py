@@ -8,67 +8,51 @@ import pandas as pd
 
 from invlib import paths
 from invlib.encoders.material import Material, load_material
-from invlib.evaluation.evaluate import trained_settings
 from invlib.models.model import InvertibleSentenceModel
-from invlib.settings import ROW_IDS, Settings, row_names, split_row_name
-from invlib.training.record import model_hash
+from invlib.rows import ROWS
+from invlib.settings import Settings, model_name, row_names, split_row_name
+from invlib.training.record import TrainingRecord, model_hash, records
 
-MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # settings that no model depends on
-ABLATIONS = {  # variants that notebook 07 trains for its own tables, and what is changed in each; no rows of the run
-    "plain": "nothing: the whole design",
-    "no_position_start": "queries start anywhere",
-    "last_only": "word embeddings not read",
-    "slots": "even slots, whatever the length",
-    "own_words": "the decoder learns its own words",
-    "no_added": "no added sentences",
-    "no_noise": "no noise in training",
-    "between": "training between the vectors too",
-    "no_prefix": "code alone, no prefix",
-    "mine": "your variant",
-}
+MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # taken from the settings that measure
 IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The models of a run by name in the main table's order, their settings, and the material that they share."""
+    """The models of a run by name in the main table's order, their records and settings, and their material."""
 
     folder: Path
     models: dict[str, InvertibleSentenceModel]
+    records: dict[str, TrainingRecord]
     settings: dict[str, Settings]
     material: Material
-
-    def training(self, name: str) -> dict:
-        """training.json of one model: seconds, epochs, stopped_by, validation_loss, accuracy, data_hash, ..."""
-        return paths.read_json(self.folder / "models" / name / "training.json")
 
     def ranked(self, searching: bool = False) -> list[str]:
         """The models by next-token accuracy on the validation headlines, the best first.
 
-        searching: those first that say one word after another, so that there is something to search.
+        searching: models that generate one word after another come first, since the others have nothing to search.
         """
 
         def rank(name: str) -> tuple:
             one_pass = self.models[name].config.decoder == "one_pass"
-            return searching and one_pass, -self.training(name)["accuracy"]
+            return searching and one_pass, -self.records[name].accuracy
 
         return sorted(self.models, key=rank)
 
     def table(self) -> pd.DataFrame:
         """Which run, and how each of its models was made."""
-        rows = []
-        for name, s in self.settings.items():
-            t = self.training(name)
-            made = t["seconds"] / 60, t["stopped_by"], t["accuracy"]
-            rows.append((name, self.folder.name, s.preset, s.encoder, *made))
-        columns = ["model", "run", "preset", "encoder", "minutes", "stopped by", "validation accuracy"]
+        rows = [
+            (name, self.folder.name, s.preset, s.encoder, r.seconds / 60, r.steps, r.stopped_by, r.accuracy)
+            for name, s, r in ((name, self.settings[name], self.records[name]) for name in self.models)
+        ]
+        columns = ["model", "run", "preset", "encoder", "minutes", "steps", "stopped by", "validation accuracy"]
         return pd.DataFrame(rows, columns=columns)
 
 
 def load_run(
     run: str | Path | None, settings: Settings, *, rows=None, encoder: str | None = None, seed: int | None = None
 ) -> TrainedRun:
-    """The trained models of a run (as `paths.find_run` finds it), without the no-vector twins and the ablations.
+    """The trained models of a run (as `paths.find_run` finds it), without no-vector controls and ablations.
 
     A model keeps the settings it was trained with; `settings` says how it is measured (scorers, n_generate, n_search,
     n_bootstrap) and, where it names one, the data.
@@ -77,48 +61,48 @@ def load_run(
     corpus differ, or where the headlines are not those that they were trained on.
     """
     folder = paths.find_run(run, needs="models")
-    found = sorted(path.parent for path in folder.glob("models/*/training.json"))
-    saved = {path.name: Settings(**paths.read_json(path / "training.json")["settings"]) for path in found}
+    found = records(folder)
 
-    def wanted(s: Settings) -> bool:
-        of_the_run = s.row != "no_vector" and s.variant not in ABLATIONS
+    def wanted(record: TrainingRecord) -> bool:
+        s = record.settings
+        of_the_run = s.row != "no_vector" and record.purpose == "study"
         return of_the_run and encoder in (None, s.encoder) and seed in (None, s.seed)
 
-    names = sorted((name for name, s in saved.items() if wanted(s)), key=place)
+    names = sorted((name for name, record in found.items() if wanted(record)), key=table_order)
     models = {name: InvertibleSentenceModel.from_pretrained(folder / "models" / name) for name in names}
     if rows is not None:
         models = {n: m for n, m in models.items() if n in row_names(settings, m.config.hidden_size)}
     if not models:
         raise ValueError(
             f"no model of {folder.name} has rows={rows}, encoder={encoder}, seed={seed}; "
-            f"it holds {', '.join(saved) or 'none'}: train with notebooks/03_training.ipynb"
+            f"it holds {', '.join(found) or 'none'}: train with notebooks/03_training.ipynb"
         )
     how = {key: getattr(settings, key) for key in MEASURING}
     if settings.data is not None:
-        how["data"] = settings.data
-    own = {name: dataclasses.replace(trained_settings(model), **how) for name, model in models.items()}
-    corpora = {(s.data, s.seed, s.encoder, s.n_headlines, s.max_length) for s in own.values()}
+        how |= {"data": settings.data, "column": settings.column}
+    own = {name: dataclasses.replace(found[name].settings, **how) for name in models}
+    corpora = {(s.data, s.column, s.seed, s.encoder, s.n_headlines, s.max_length) for s in own.values()}
     if len(corpora) > 1:
         raise ValueError(f"the models of {folder.name} share no corpus: {corpora}; give rows, encoder or seed")
-    loaded = TrainedRun(folder, models, own, load_material(next(iter(own.values())), progress=False))
-    here = loaded.material.corpus.data_hash
-    if strangers := [name for name in models if loaded.training(name)["data_hash"] != here]:
+    material = load_material(next(iter(own.values())), progress=False)
+    here = material.corpus.data_hash
+    if strangers := [name for name in models if found[name].identity.data_hash != here]:
         raise ValueError(
             f"{', '.join(strangers)} of {folder.name} were trained on other headlines than these ({here}): what is "
             "tested here may have been trained on; give data= or INVLIB_DATA as that run had it"
         )
-    return loaded
+    return TrainedRun(folder, models, {name: found[name] for name in models}, own, material)
 
 
-def place(name: str) -> tuple:
+def table_order(name: str) -> tuple:
     """Where a model stands in the main table: by row, then D, then variant."""
     row, dim, variant = split_row_name(name)
-    return ROW_IDS.index(row), dim, variant or ""
+    return list(ROWS).index(row), dim, variant or ""
 
 
-def model_name(row: dict) -> str:
+def name_of(row: dict) -> str:
     """The name of the model that an object of metrics.json measured."""
-    return f"{row['model']}_{row['embedding_dim']}" + (f"_{row['variant']}" if row.get("variant") else "")
+    return model_name(row["model"], row["embedding_dim"], row.get("variant"))
 
 
 def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
@@ -140,9 +124,9 @@ def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
     except FileNotFoundError:
         source = file.parent
     hashes = {path.parent.name: model_hash(path.parent) for path in source.glob("models/*/model.safetensors")}
-    hashes |= {model_name(row): row.get("model_hash") for row in rows}
+    hashes |= {name_of(row): row.get("model_hash") for row in rows}
     begin = file if file.exists() else source / "metrics.json"
     old = paths.read_json(begin) if begin.exists() else []
-    unchanged = [row for row in old if hashes.get(model_name(row), row.get("model_hash")) == row.get("model_hash")]
+    unchanged = [row for row in old if hashes.get(name_of(row), row.get("model_hash")) == row.get("model_hash")]
     kept = [row for row in unchanged if identity(row) not in new]
     return paths.write_json(file, kept + rows)

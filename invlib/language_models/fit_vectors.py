@@ -1,4 +1,4 @@
-"""Vectors fitted to the input of a frozen language model by AdamW, many texts side by side; no weight changes."""
+"""Vectors fitted to the input of a frozen language model by AdamW, many texts in one batch; no weight changes."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ from invlib.measures.text import generated_matches, recovered_bits
 from invlib.training.losses import draw_candidates
 
 STEPS, LEARNING_RATE, BETAS, WEIGHT_DECAY = 5000, 1e-2, (0.9, 0.9), 0.01  # Kuratov et al., 2025, section 3
-CHECK, RIVALS = 10, 4  # where the loss runs over a sample of the tokens: see `Loss`
+CHECK_EVERY, HARD_NEGATIVES = 10, 4  # for a loss over a sample of the vocabulary: see `Loss`
 
 
 def start_vectors(lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int, seed: int | Sequence[int] = 0) -> Tensor:
-    """(N, n_vectors, H): normal numbers times the standard deviation of the model's input embeddings.
+    """Random start vectors (N, n_vectors, H), with the standard deviation of the model's input embeddings.
 
-    Drawn for each text from the seed (one for all, or one for each) and its ids, so that a text starts alike whatever
-    stands beside it.
+    A text's vectors are drawn from its seed (one for all texts, or one for each) and its ids, so that they do not
+    depend on the other texts. float32 at least, on the model's device.
     """
     seeds = [seed] * len(ids) if isinstance(seed, int) else list(seed)
     if len(seeds) != len(ids):
@@ -38,180 +38,176 @@ def start_vectors(lm: FrozenLM, ids: Sequence[Sequence[int]], n_vectors: int, se
 
 
 def adamw_step(
-    values: Tensor, gradient: Tensor, first: Tensor, second: Tensor, count: Tensor,
-    learning_rate: float = LEARNING_RATE, betas: tuple[float, float] = BETAS, weight_decay: float = WEIGHT_DECAY,
-) -> None:  # fmt: skip
-    """One step of AdamW (Loshchilov & Hutter, 2019) in place, on (B, P, H), each row at its own count.
+    values: Tensor, gradient: Tensor, first: Tensor, second: Tensor, count: Tensor, learning_rate: float = LEARNING_RATE
+) -> None:
+    """One step of AdamW (Loshchilov & Hutter, 2019) in place, on (B, P, H), each text at its own number of steps.
 
-    first, second (B, P, H): running means of gradient and squared gradient; count (B,): steps done, this one included.
+    first, second (B, P, H): running means of gradient and squared gradient; count (B,): steps with this one included.
     """
-    a, b = betas
+    a, b = BETAS
     first.lerp_(gradient, 1 - a)
     second.mul_(b).addcmul_(gradient, gradient, value=1 - b)
     count = count.view(-1, 1, 1).to(values.dtype)
     root = (second / (1 - b**count)).sqrt_().add_(1e-8)
-    values.mul_(1 - learning_rate * weight_decay).sub_(learning_rate * first / (1 - a**count) / root)
+    values.mul_(1 - learning_rate * WEIGHT_DECAY).sub_(learning_rate * first / (1 - a**count) / root)
 
 
 class Loss:
-    """Each text's cross-entropy, over all tokens of the vocabulary or over a sample of them.
+    """Each text's cross-entropy, over the whole vocabulary or over a sample of it.
 
-    Over all (sampled_negatives=0) is what the papers do. With a vocabulary of 30 522 most of a small model's step goes
-    into that. With sampled_negatives=n the loss runs over the texts' own tokens, n others drawn anew at each step
-    (corrected for, as in training), and the RIVALS likeliest tokens of each position at the last check. Whether a token is right is
-    asked of all tokens always: then at every CHECK-th step.
+    The papers take the whole vocabulary (sampled_negatives=0). With 30 522 tokens that is most of a small model's
+    step. With sampled_negatives=n the loss runs over the batch's own tokens, n others that are drawn anew at each step
+    (and corrected for, as in training), and the HARD_NEGATIVES most likely tokens of each position at the last check.
+    A check compares with the whole vocabulary; it happens at every CHECK_EVERY-th step.
     """
 
     def __init__(self, lm: FrozenLM, sampled_negatives: int = 0):
-        self.lm, self.sampled_negatives, self.rivals = (
-            lm,
-            sampled_negatives,
-            torch.zeros(0, dtype=torch.int64, device=lm.device),
-        )
+        self.lm, self.sampled_negatives = lm, sampled_negatives
+        self.hard_negatives = torch.zeros(0, dtype=torch.int64, device=lm.device)
         self.generator = torch.Generator(lm.device).manual_seed(0)  # the same texts and starts: the same draws
 
     def __call__(self, states: Tensor, labels: Tensor, check: bool) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """states (B, T, H), labels (B, T), -100 after a text's end -> the texts' loss (B,) in nats, summed over tokens.
+        """states (B, T, H), labels (B, T), -100 after a text's end -> loss (B,) in nats, summed over a text's tokens.
 
-        And, where `check` asks for it, nats and correct (B,), over all tokens of the vocabulary.
+        Also returns, where `check` is true, nats and correct (B,) over the whole vocabulary.
         """
-        owner, place = (labels >= 0).nonzero(as_tuple=True)
-        states, targets, found = states[owner, place], labels[owner, place], None  # (N, H), (N,)
+        text, position = (labels >= 0).nonzero(as_tuple=True)
+        states, targets, checked = states[text, position], labels[text, position], None  # (N, H), (N,)
 
         def summed(values: Tensor) -> Tensor:
-            return values.new_zeros(len(labels)).index_add(0, owner, values)
+            return values.new_zeros(len(labels)).index_add(0, text, values)
 
         if check or not self.sampled_negatives:
             with torch.set_grad_enabled(not self.sampled_negatives):
                 logits = self.lm.head(states)  # (N, V)
-                nats = F.cross_entropy(logits, targets, reduction="none")
-            loss, right = summed(nats), logits.detach().argmax(-1) == targets
-            found = {"nats": loss.detach(), "correct": summed(right.to(nats.dtype)).long()}
+                loss = summed(F.cross_entropy(logits, targets, reduction="none"))
+            right = logits.detach().argmax(-1) == targets
+            checked = {"nats": loss.detach(), "correct": summed(right.to(loss.dtype)).long()}
             if not self.sampled_negatives:
-                return loss, found
-            self.rivals = logits.topk(min(RIVALS, logits.shape[1]), dim=-1).indices.flatten()
-        seen = torch.cat([targets, self.rivals])
+                return loss, checked
+            self.hard_negatives = logits.topk(min(HARD_NEGATIVES, logits.shape[1]), dim=-1).indices.flatten()
+        kept = torch.cat([targets, self.hard_negatives])
         candidates, correction = draw_candidates(
-            seen, self.lm.vocab_size, self.sampled_negatives, generator=self.generator
+            kept, self.lm.vocab_size, self.sampled_negatives, generator=self.generator
         )
         logits = self.lm.head(states, candidates) + correction
-        nats = F.cross_entropy(logits, torch.searchsorted(candidates, targets), reduction="none")
-        return summed(nats), found
+        return summed(F.cross_entropy(logits, torch.searchsorted(candidates, targets), reduction="none")), checked
+
+
+class Batch:
+    """The vectors of N texts with AdamW's state, and the indices of the texts that are fitted now.
+
+    values, first, second (N, P, H) and steps (N,) are the optimiser's; best, best_correct and best_nats are the vectors
+    with the most correct tokens so far. active (B,): the texts of the batch, the longest first.
+    """
+
+    def __init__(self, ids: Sequence[Sequence[int]], start: Tensor):
+        n, where = len(ids), start.device
+        self.labels, self.waiting = padded(ids, where), sorted(range(n), key=lambda i: -len(ids[i]))
+        self.tokens = (self.labels >= 0).sum(1)
+        self.values, self.best = start.clone(), start.clone()
+        self.first, self.second = torch.zeros_like(start), torch.zeros_like(start)
+        self.steps, self.best_correct = torch.zeros_like(self.tokens), torch.full_like(self.tokens, -1)
+        self.best_nats = start.new_zeros(n)
+        self.active = torch.zeros(0, dtype=torch.int64, device=where)
+
+    def join(self, size: int) -> bool:
+        """Fill the batch up to `size` texts, so that texts of similar length meet; whether any text joined."""
+        joining, self.waiting = self.waiting[: size - len(self.active)], self.waiting[size - len(self.active) :]
+        self.active = torch.cat([self.active, torch.tensor(joining, dtype=torch.int64, device=self.active.device)])
+        return bool(joining)
+
+    def keep_best(self, correct: Tensor, nats: Tensor) -> None:
+        """Keep the vectors with the most correct tokens; among equals, those with the lower cross-entropy."""
+        old, old_nats = self.best_correct[self.active], self.best_nats[self.active]
+        better = (correct > old) | ((correct == old) & (nats < old_nats))
+        texts = self.active[better]
+        self.best[texts] = self.values[texts]
+        self.best_correct[texts], self.best_nats[texts] = correct[better], nats[better].to(old_nats.dtype)
+
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
+        """One step of AdamW for the texts of the batch; gradient (B, P, H)."""
+        self.steps[self.active] += 1
+        values, first, second = (x[self.active] for x in (self.values, self.first, self.second))
+        adamw_step(values, gradient, first, second, self.steps[self.active], learning_rate)
+        self.values[self.active], self.first[self.active], self.second[self.active] = values, first, second
 
 
 def fit(
     lm: FrozenLM, states_of: Callable[[Tensor, Tensor], Tensor], ids: Sequence[Sequence[int]], start: Tensor, *,
-    steps: int = STEPS, learning_rate: float = LEARNING_RATE, betas: tuple[float, float] = BETAS,
-    weight_decay: float = WEIGHT_DECAY, batch_size: int = 64, stop: bool = True, sampled_negatives: int = 0,
-    progress: bool = True, name: str = "fitting", curve: list | None = None,
+    steps: int = STEPS, learning_rate: float = LEARNING_RATE, batch_size: int = 64, stop: bool = True,
+    sampled_negatives: int = 0, progress: bool = True, name: str = "fitting", curve: list | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Fit each text's vectors until all its tokens are the most likely ones, or for `steps` steps.
+    """Fit each text's vectors until the model predicts all its tokens, or for `steps` steps.
 
-    states_of(values (B, P, H), labels (B, T)) -> (B, T, H), of which `lm.head` makes logits; labels are -100 after a
-    text's end; start (N, P, H). A text that is done leaves the batch with its part of the optimiser's state, and the
-    next one takes its place: long ones first, so that texts of like length stand together. stop=False: every text has
-    all the steps. sampled_negatives: see `Loss`; 0 makes a text's vectors independent of those beside it. curve: a list
-    that gets a dict for each text and check: text, step, loss (nats a token), correct.
+    states_of(values (B, P, H), labels (B, T)) -> states (B, T, H), from which `lm.head` makes logits; labels are -100
+    after a text's end; start (N, P, H). A text that is done leaves the batch, and the next one takes its place.
+    stop=False: every text gets all the steps. sampled_negatives: see `Loss`; with 0 a text's result does not depend on
+    the rest of the batch. curve: a list that gets one dict for each text and check: text (its index), step, loss (nats
+    a token), correct.
 
-    Returns vectors (N, P, H), those of most right tokens where a text was never done, and (N,) steps, correct and nats
-    (summed over the tokens).
+    Returns vectors (N, P, H), with the most correct tokens where a text was never done, and (N,) steps, correct and
+    nats (summed over tokens). ValueError without texts, or for a loss that is not finite.
     """
     if not len(ids):
-        raise ValueError("there is no text to fit")
-    waiting = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    vectors, found, turn, loss_of = torch.empty_like(start), np.zeros((len(ids), 3)), 0, Loss(lm, sampled_negatives)
-    state: dict[str, Tensor] = {}
+        raise ValueError("there is no text to fit; give at least one")
+    batch, loss_of, turn = Batch(ids, start), Loss(lm, sampled_negatives), 0
     with tqdm(total=len(ids), desc=name, unit="text", disable=not progress, mininterval=2) as bar:
-        while waiting or len(state["text"]):
-            room = batch_size - len(state["text"]) if state else batch_size
-            joined = bool(waiting and room)
-            if joined:
-                joining, waiting = joining_state(waiting[:room], start), waiting[room:]
-                state = {k: torch.cat([state[k], v]) for k, v in joining.items()} if state else joining
-                labels = padded([ids[i] for i in state["text"].tolist()], start.device)
-            check = not sampled_negatives or joined or turn % CHECK == 0 or bool((state["count"] >= steps).any())
-            values, tokens, turn = state["values"].detach().requires_grad_(), (labels >= 0).sum(1), turn + 1
-            loss, now = loss_of(states_of(values, labels), labels, check)
+        while batch.waiting or len(batch.active):
+            check = batch.join(batch_size) or not sampled_negatives or turn % CHECK_EVERY == 0
+            active, turn = batch.active, turn + 1
+            last = batch.steps[active] >= steps
+            values, tokens = batch.values[active].requires_grad_(), batch.tokens[active]
+            labels = batch.labels[active, : int(tokens.max())]
+            loss, checked = loss_of(states_of(values, labels), labels, check or bool(last.any()))
             if not torch.isfinite(loss).all():
                 raise ValueError(f"the loss is not finite; lower learning_rate={learning_rate}")
-            done = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-            if check:
-                keep_best(state, values.detach(), now["correct"], now["nats"])
-                done = state["count"] >= steps
-                done = done | (now["correct"] == tokens) if stop else done
+            done = last
+            if checked:
+                batch.keep_best(**checked)
+                done = last | (checked["correct"] == tokens) if stop else last
                 if curve is not None:
-                    every = {"text": state["text"], "step": state["count"], "loss": now["nats"] / tokens}
-                    every = {k: v.cpu() for k, v in (every | {"correct": now["correct"]}).items()}
-                    curve += pd.DataFrame(every).to_dict("records")
-            if not done.all():
+                    columns = {"text": active, "step": batch.steps[active], "loss": checked["nats"] / tokens}
+                    columns = {k: v.cpu() for k, v in (columns | {"correct": checked["correct"]}).items()}
+                    curve += pd.DataFrame(columns).to_dict("records")
+            batch.active = active[~done]
+            if len(batch.active):
                 (gradient,) = torch.autograd.grad((loss / tokens).sum(), values)
-                state["values"] = values.detach()
-                adamw_step(
-                    state["values"], gradient, state["first"], state["second"], state["count"] + 1, learning_rate,
-                    betas, weight_decay,
-                )  # fmt: skip
-            if done.any():
-                texts = state["text"][done]
-                vectors[texts] = state["best"][done]
-                columns = [state[k][done].cpu().double() for k in ("count", "best_correct", "best_nats")]
-                found[texts.cpu().numpy()] = torch.stack(columns, 1).numpy()
-                state = {k: v[~done] for k, v in state.items()}
-                labels = labels[~done]
-                labels = labels[:, : int((labels >= 0).sum(1).max())] if len(labels) else labels
-                bar.update(int(done.sum()))
-            state["count"] = state["count"] + 1
-    return {
-        "vectors": vectors.float().cpu().numpy() if vectors.dtype != torch.float64 else vectors.cpu().numpy(),
-        "steps": found[:, 0].astype(int), "correct": found[:, 1].astype(int), "nats": found[:, 2],
-    }  # fmt: skip
+                batch.step(gradient[~done], learning_rate)
+            bar.update(int(done.sum()))
+    found = {"vectors": batch.best, "steps": batch.steps, "correct": batch.best_correct, "nats": batch.best_nats}
+    return {k: v.cpu().numpy() for k, v in found.items()}
 
 
-def joining_state(texts: list[int], start: Tensor) -> dict[str, Tensor]:
-    """The state of texts that join: one row each in every tensor."""
-    values = start[texts].clone()
-    zero = torch.zeros(len(texts), dtype=torch.int64, device=start.device)
-    return {
-        "text": torch.tensor(texts, device=start.device), "values": values, "first": torch.zeros_like(values),
-        "second": torch.zeros_like(values), "count": zero, "best": values.clone(), "best_correct": zero - 1,
-        "best_nats": zero.to(start.dtype),
-    }  # fmt: skip
+def fit_table(
+    lm: FrozenLM, ids: Sequence[Sequence[int]], found: dict, generated: Sequence[Sequence[int]]
+) -> pd.DataFrame:
+    """The results of `fit`, one line a text; generated: the ids that the vectors give without the true text.
 
-
-def keep_best(state: dict[str, Tensor], values: Tensor, correct: Tensor, nats: Tensor) -> None:
-    """Note in `state` the vectors of most right tokens; among equals those of the lower cross-entropy."""
-    better = (correct > state["best_correct"]) | ((correct == state["best_correct"]) & (nats < state["best_nats"]))
-    state["best"] = torch.where(better[:, None, None], values, state["best"])
-    state["best_correct"] = torch.where(better, correct, state["best_correct"])
-    state["best_nats"] = torch.where(better, nats, state["best_nats"])
-
-
-def fit_table(lm: FrozenLM, ids: Sequence[Sequence[int]], found: dict, said: Sequence[Sequence[int]]) -> pd.DataFrame:
-    """What came of each text, one row a text.
-
-    tokens (the end token counts), steps, correct and accuracy (over its tokens), nats and nats_alone (cross-entropy
-    with the vectors, and under the same model without them), correct_alone, token_gain, information_gain (bits);
-    read freely: right, positions, generated_accuracy, exact, as `generated_matches`; text, generated.
+    With the true text before each token: tokens (with the end token), steps, correct, accuracy, nats. The same model
+    without the vectors: nats_alone, correct_alone; the difference: token_gain, information_gain (bits). Of `generated`,
+    by `generated_matches`: right, positions, generated_accuracy, exact. And text, generated.
     """
     alone = lm.scores(ids)
-    matches = generated_matches(said, [[lm.bos_token_id, *row] for row in ids], lm)
-    tokens = alone.tokens.to_numpy()
+    matches = generated_matches(generated, [[lm.bos_token_id, *row] for row in ids], lm)
+    tokens, nats = alone.tokens.to_numpy(), found["nats"].astype(float)
     return pd.DataFrame({
         "tokens": tokens, "steps": found["steps"], "correct": found["correct"], "accuracy": found["correct"] / tokens,
-        "nats": found["nats"], "nats_alone": alone.nats, "correct_alone": alone.correct,
+        "nats": nats, "nats_alone": alone.nats, "correct_alone": alone.correct,
         "token_gain": found["correct"] - alone.correct,
-        "information_gain": recovered_bits(found["nats"], alone.nats.to_numpy()),
+        "information_gain": recovered_bits(nats, alone.nats.to_numpy()),
         "right": matches["right"], "positions": matches["positions"],
         "generated_accuracy": matches["right"] / matches["positions"], "exact": matches["exact"],
-        "text": lm.text(ids), "generated": lm.text(said),
+        "text": lm.text(ids), "generated": lm.text(generated),
     })  # fmt: skip
 
 
 def recovered_bits_interval(
     table: pd.DataFrame, reference_bits: np.ndarray, n_bootstrap: int = 1000
 ) -> dict[str, float]:
-    """Recovered bits of the texts of `fit_table`'s table, a mean: bits, with low and high, a 95 % interval.
+    """The mean recovered bits of `fit_table`'s texts: bits, and low and high, a 95 % interval.
 
-    reference_bits (N,): what each text costs under the study's reference language model.
+    reference_bits (N,): the bits of each text under the study's reference language model.
     """
     bits = np.asarray(reference_bits) - table["nats"].to_numpy() / np.log(2)
     low, high = bootstrap(np.mean, bits, n=n_bootstrap)

@@ -2,17 +2,15 @@
 
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import EarlyStoppingCallback, GPTNeoXConfig, GPTNeoXForCausalLM, PrinterCallback, set_seed
+from transformers import EarlyStoppingCallback, GPTNeoXConfig, GPTNeoXForCausalLM, PrinterCallback
 
 from invlib import paths
 from invlib.data.headlines import Corpus
@@ -22,7 +20,9 @@ from invlib.language_models.frozen import FrozenLM, load_causal_lm, unconditiona
 from invlib.settings import Settings, device
 from invlib.training.callbacks import Clock
 from invlib.training.losses import draw_candidates
-from invlib.training.trainer import TimedTrainer, keep_freed_memory, newest_whole_checkpoint, training_arguments
+from invlib.training.record import Identity, TrainingRecord
+from invlib.training.resume import ResumableTraining
+from invlib.training.trainer import TimedTrainer, stopped_by, training_arguments
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,18 @@ class LanguageModelSettings:
     block: int = 256  # tokens of a packed block, the longest context in training
     n_positions: int = 512  # room for the vectors and for a longer text than a block
     max_length: int = 40  # a training headline is cut here, [CLS] and [SEP] included
-    minutes: float | None = 3  # at most so long; the rate falls to 0 in this time
+    minutes: float | None = 3  # at most this many minutes; the learning rate falls to 0 in this time
+    max_steps: int | None = None  # exactly this many steps, whatever the minutes: repeats a recorded training
     epochs: int = 40
     stop_patience: int = 2  # epochs without a better validation loss before training stops
     batch_size: int = 4  # blocks a step
     learning_rate: float = 4e-4
     weight_decay: float = 0.01
-    weight_gain: float = 1.0  # a weight starts with this standard deviation, over the root of its layer's inputs
+    weight_gain: float = 1.0  # standard deviation of the starting weights, over the root of a layer's inputs
     query_bias_std: float = 4.0
     input_std: float = 4e-4  # standard deviations of the two frozen word tables
     output_std: float = 0.16
-    parallel_residual: bool = False  # True: a layer's MLP does not read what its attention brought
+    parallel_residual: bool = False  # True: a layer's MLP does not read its attention's output
     rope_theta: float = 100.0
     sampled_negatives: int = 3000  # random word pieces in the training loss beside the batch's own; 0 = all
     n_validation: int | None = 1000  # headlines measured after each epoch; None = all
@@ -58,51 +59,48 @@ class LanguageModelSettings:
 
 
 def language_model_settings(settings: Settings) -> list[LanguageModelSettings]:
-    """What a run's settings say of its own language models, one for each of `lm_widths`; the first is the main one."""
+    """The settings of a run's own language models, one for each of `lm_widths`; the first is the main one."""
     return [
         LanguageModelSettings(
-            width=width,
-            max_length=settings.max_length,
-            minutes=settings.lm_minutes,
-            seed=settings.seed,
-            n_validation=settings.n_validation,
+            width=width, max_length=settings.max_length, n_positions=max(512, settings.max_length),
+            minutes=settings.lm_minutes, seed=settings.seed, n_validation=settings.n_validation,
             sampled_negatives=settings.sampled_negatives,
-        )  # fmt: skip
+        )
         for width in settings.lm_widths
-    ]
+    ]  # fmt: skip
 
 
 def load_language_models(settings: Settings, run: str | Path | None, data_hash: str) -> dict[str, FrozenLM]:
     """The frozen language models of a run by name, the main one first.
 
-    The run's own (03 trains them), or the one that `language_model` names: a hub name or a folder. FileNotFoundError
-    where there is none, ValueError where one of its own was trained on other headlines or another split of them.
+    They are the run's own (notebook 03 trains them), or the one that `language_model` names: a hub name or a folder.
+    FileNotFoundError where there is none, ValueError where one was trained on other headlines or another split.
     """
     if settings.language_model != "own":
         return {Path(settings.language_model).name: load_causal_lm(settings.language_model)}
-    names = [own.name for own in language_model_settings(settings)]
     folder = paths.find_run(run, needs="language_models") / "language_models"
-    if missing := [name for name in names if not (folder / name / "training.json").exists()]:
+    records = {own.name: TrainingRecord.find(folder / own.name) for own in language_model_settings(settings)}
+    if missing := [name for name, record in records.items() if record is None]:
         raise FileNotFoundError(
             f"no {', '.join(missing)} in {folder}; notebooks/03_training.ipynb trains the run's own language models, "
             "or name another: language_model = 'EleutherAI/pythia-160m'"
         )
-    for name in names:
-        record = paths.read_json(folder / name / "training.json")
-        if record["settings"]["seed"] != settings.seed or record["data_hash"] != data_hash:
+    for name, record in records.items():
+        seed = record.identity.settings["seed"]
+        if (seed, record.identity.data_hash) != (settings.seed, data_hash):
             raise ValueError(
-                f"{folder / name} was trained on other headlines (seed {record['settings']['seed']}, data hash "
-                f"{record['data_hash']}; here seed {settings.seed}, {data_hash}): what is held out here "
-                "may have been trained on; run notebooks/03_training.ipynb with these settings into a run of its own"
+                f"{folder / name} was trained on other headlines (seed {seed}, data hash {record.identity.data_hash}; "
+                f"here seed {settings.seed}, {data_hash}), so its training may have seen this run's test headlines; "
+                "run notebooks/03_training.ipynb with these settings into a run of its own"
             )
-    return {name: load_causal_lm(str(folder / name)) for name in names}
+    return {name: load_causal_lm(str(folder / name)) for name in records}
 
 
-def pack_blocks(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
-    """Texts side by side in blocks, (N, block) int64: [CLS] text [SEP] [CLS] text [SEP] ...
+def pack_blocks(ids: Sequence[Sequence[int]], block: int) -> Tensor:
+    """Texts one after another in blocks, (N, block) int64: [CLS] text [SEP] [CLS] text [SEP] ...
 
-    Each block begins with a text's first token; the last text of a block is cut where the block ends, and the last
-    block, which is not full, is left out. Texts that fill no block are one block, as long as they are.
+    Each block begins with a text's first token. A block's last text is cut where the block ends, and an incomplete
+    last block is left out. Texts that fill no block make one shorter block.
     """
     blocks, current = [], []
     for row in ids:
@@ -110,31 +108,18 @@ def pack_blocks(ids: Sequence[Sequence[int]], block: int) -> np.ndarray:
         if len(current) >= block:
             blocks.append(current[:block])
             current = []
-    return np.array(blocks or [current], dtype=np.int64)
-
-
-class Blocks(torch.utils.data.Dataset):
-    """Packed blocks, (N, block), as the Trainer reads them: a causal LM's labels are its inputs."""
-
-    def __init__(self, blocks: np.ndarray):
-        self.blocks = torch.from_numpy(blocks)
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def __getitem__(self, k: int) -> dict[str, Tensor]:
-        return {"input_ids": self.blocks[k], "labels": self.blocks[k]}
+    return torch.tensor(blocks or [current], dtype=torch.int64)
 
 
 class LanguageModelTrainer(TimedTrainer):
-    """The Trainer with a rate that falls in time, and single headlines for its evaluation."""
+    """The Trainer with a learning rate that falls over its time, and single headlines for its evaluation."""
 
     def __init__(self, *args, headlines: list[list[int]], bos_token_id: int, sampled_negatives: int = 0, **kwargs):
         super().__init__(*args, falling=True, **kwargs)
         self.headlines, self.bos_token_id, self.sampled_negatives = headlines, bos_token_id, sampled_negatives
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
-        """Mean cross-entropy of the next tokens, nats; over a sample of the word pieces, as the other models'."""
+        """Mean cross-entropy of the next tokens, nats, over a sample of the vocabulary or (0) over all of it."""
         if not self.sampled_negatives:
             return super().compute_loss(model, inputs, return_outputs)
         states = model.base_model(input_ids=inputs["input_ids"][:, :-1], use_cache=False).last_hidden_state
@@ -148,10 +133,10 @@ class LanguageModelTrainer(TimedTrainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Cross-entropy (nats a token) and next-token accuracy on the validation headlines, each by itself."""
         self.model.eval()
-        found = unconditional_scores(self.model, self.headlines, self.bos_token_id)
+        scores = unconditional_scores(self.model, self.headlines, self.bos_token_id)
         result = {
-            f"{metric_key_prefix}_loss": float(found.nats.sum() / found.tokens.sum()),
-            f"{metric_key_prefix}_accuracy": float(found.correct.sum() / found.tokens.sum()),
+            f"{metric_key_prefix}_loss": float(scores.nats.sum() / scores.tokens.sum()),
+            f"{metric_key_prefix}_accuracy": float(scores.correct.sum() / scores.tokens.sum()),
             "minutes": self.clock.seconds / 60,
         }
         self.log(result)
@@ -159,17 +144,18 @@ class LanguageModelTrainer(TimedTrainer):
         return result
 
     def _save(self, output_dir=None, state_dict=None):
-        """A checkpoint with the names that the weights have in memory.
+        """A checkpoint with the weights' names in memory.
 
-        save_pretrained writes GPT-NeoX's head under its older name, and what the Trainer loads then lacks it.
+        save_pretrained writes GPT-NeoX's head under its older name, and the Trainer would not find it.
         """
         self.model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
 
 
 def fresh_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> GPTNeoXForCausalLM:
-    """An untrained GPT-NeoX over the encoder's word pieces, from a start that leaves it movable by one vector.
+    """An untrained GPT-NeoX over the encoder's word pieces, drawn from the settings' seed.
 
-    ValueError where its heads don't fill the width.
+    Its start is chosen so that one input vector can change its predictions. torch's own generator stays as it was.
+    ValueError where the width is no multiple of head_size.
     """
     if settings.width % settings.head_size:
         raise ValueError(
@@ -185,20 +171,22 @@ def fresh_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> GPTN
             "rope_type": "default", "rope_theta": settings.rope_theta, "partial_rotary_factor": 1.0
         },
     )  # fmt: skip
-    model = GPTNeoXForCausalLM(config)
-    init_layers(model, settings.weight_gain, settings.query_bias_std)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        model = GPTNeoXForCausalLM(config)
+        init_layers(model, settings.weight_gain, settings.query_bias_std)
     init_tables(model, encoder.word_embeddings.float().cpu(), settings.input_std, settings.output_std)
     return model
 
 
 @torch.no_grad()
 def init_layers(model: GPTNeoXForCausalLM, weight_gain: float, query_bias_std: float) -> None:
-    """Start the layers so that one vector before a text can steer what each place says.
+    """Start the layers so that one vector before a text can change the prediction at each position.
 
     Weights of standard deviation weight_gain / sqrt(inputs): a layer's output is about as large as its input, and
-    attention prefers one place to another. The queries' bias is a part of each query that is the same whatever the
-    word. Rotated by its place it meets the vector's one key at another angle, so that each place reads more or less of
-    the vector, head by head: a vector's words have to be bound to places.
+    attention prefers some positions. The queries' bias is the same part of each query, whatever its token. The rotary
+    embedding turns it by the position, so that it meets the vector's one key at another angle at each position: each
+    head reads more or less of the vector there. Only so can one vector stand for different tokens at each position.
     """
     for layer in model.gpt_neox.layers:
         for linear in (m for m in layer.modules() if isinstance(m, torch.nn.Linear)):
@@ -209,26 +197,25 @@ def init_layers(model: GPTNeoXForCausalLM, weight_gain: float, query_bias_std: f
 
 @torch.no_grad()
 def init_tables(model: GPTNeoXForCausalLM, words: Tensor, input_std: float, output_std: float) -> None:
-    """Make the model's two tables the encoder's word embeddings, (V, H), as far as its width goes, and freeze them.
+    """Make the model's two tables the encoder's word embeddings, (V, H), reduced to its width, and freeze them.
 
-    Their first principal axes; a wider model's further columns are random numbers of the same spread. The input's are
-    small, so that what the layers bring counts for more than the word that stands there; the output's large, so that a
-    model that is rarely sure can still be made sure. Frozen: minutes are too few to learn 30 522 words, and a step is
-    shorter.
+    They are the embeddings' first principal components; a wider model's further columns stay random, with the same
+    standard deviation. The input's are small, so that the layers' outputs count for more than the current token; the
+    output's are large, so that a state can make one token much more likely than the rest. Frozen: a few minutes are
+    too short to learn 30 522 words, and a step is shorter.
     """
     centred = words - words.mean(0)
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)
-    seen = centred @ axes[:, : model.config.hidden_size]
+    components = centred @ axes[:, : model.config.hidden_size]
     tables = (model.get_input_embeddings().weight, input_std), (model.get_output_embeddings().weight, output_std)
     for table, std in tables:
-        table[:, : seen.shape[1]] = seen / seen.std() * table.std()
+        table[:, : components.shape[1]] = components / components.std() * table.std()
         table *= std / table.std()
         table.requires_grad_(False)
 
 
 def untrained_language_model(settings: LanguageModelSettings, encoder: FrozenEncoder) -> FrozenLM:
-    """The control: the network that training begins with. Its layers have read no text; its words are the encoder's."""
-    set_seed(settings.seed)
+    """The control: the network before its training. Its layers have read no text; its words are the encoder's."""
     return FrozenLM(f"{settings.name}, untrained", fresh_model(settings, encoder).to(device()), encoder.tokenizer)
 
 
@@ -237,81 +224,61 @@ def train_language_model(
 ) -> tuple[FrozenLM, pd.DataFrame]:
     """Train the project's own causal LM on the training headlines; returns the best by validation loss, and its curve.
 
-    Leaves <run>/language_models/<name>/ (a folder that transformers loads, and training.json) and
-    <run>/curves/<name>.csv. One that was trained with the same settings, headlines and tokenizer is loaded instead;
-    one that was interrupted goes on after its last epoch.
+    Leaves <run>/language_models/<name>/ (a folder that transformers loads, with the training's record) and
+    <run>/curves/<name>.csv. A model that was trained with the same settings, headlines and vocabulary is loaded
+    instead; an interrupted training goes on after its last epoch.
     """
     run = paths.run_folder(run)
     folder, curve_file = run / "language_models" / settings.name, run / "curves" / f"{settings.name}.csv"
-    words = hashlib.sha256(str(sorted(encoder.tokenizer.get_vocab().items())).encode())
-    identity = {
-        "settings": dataclasses.asdict(settings), "data_hash": corpus.data_hash, "words": words.hexdigest()[:12]
-    }  # fmt: skip
-    if (folder / "training.json").exists():
-        done = paths.read_json(folder / "training.json")
-        if {k: done[k] for k in identity} == identity:
-            return load_causal_lm(str(folder)), pd.read_csv(curve_file)
-    keep_freed_memory()
-    set_seed(settings.seed)
-    work = folder / "checkpoints"
-    if (work / "settings.json").exists() and paths.read_json(work / "settings.json") != identity:
-        shutil.rmtree(work)  # begun with other settings or headlines
-    checkpoint = newest_whole_checkpoint(work)
-    if checkpoint is None:
-        shutil.rmtree(work, ignore_errors=True)
-    paths.write_json(work / "settings.json", identity)
+    vocabulary = hashlib.sha256(str(sorted(encoder.tokenizer.get_vocab().items())).encode()).hexdigest()[:12]
+    training = ResumableTraining(folder, Identity(dataclasses.asdict(settings), corpus.data_hash, vocabulary))
+    if training.done:
+        return load_causal_lm(str(folder)), pd.read_csv(curve_file)
+    train_ids, n_cut = encoder.cut_ids(corpus.splits["train"]["text"], settings.max_length)
+    validation = list(corpus.splits["validation"]["text"])[: settings.n_validation]
+    headlines = [ids[1:] for ids in encoder.cut_ids(validation, settings.max_length)[0]]
+    blocks = pack_blocks(train_ids, settings.block)
+    with training, torch.random.fork_rng():  # the Trainer seeds torch's own generator
+        model, minutes = fresh_model(settings, encoder), None if settings.max_steps else settings.minutes
+        clock = Clock(settings.name, minutes, run, training.work / "clock.json")
+        trainer = LanguageModelTrainer(
+            model=model, clock=clock, bos_token_id=encoder.bos_token_id, headlines=headlines,
+            sampled_negatives=settings.sampled_negatives,
+            train_dataset=[{"input_ids": block, "labels": block} for block in blocks], eval_dataset=headlines,
+            callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)],
+            args=training_arguments(settings, training.work, len(blocks), device()),
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)  # the curve and the run's log have its lines
+        about = f"{model.num_parameters():,} parameters, {blocks.numel():,} tokens, {n_cut} headlines cut"
+        paths.log_line(run, f"{settings.name} starts: {about}")
+        with quiet_loading():
+            trainer.train(resume_from_checkpoint=training.checkpoint)
+        curve = curve_of(trainer.state.log_history)
+        best = curve.loc[curve.validation_loss.idxmin()]
+        record = TrainingRecord(
+            training.identity, clock.seconds, float(curve.epoch.iloc[-1]), stopped_by(trainer, settings),
+            float(best.validation_loss), float(best.accuracy), steps=trainer.state.global_step,
+            train_headlines=len(train_ids), cut_headlines=n_cut, tokens=blocks.numel(),
+            parameters=model.num_parameters(),
+        )  # fmt: skip
 
-    def ids(split: str, limit: int | None = None) -> list[list[int]]:
-        texts = list(corpus.splits[split]["text"])[:limit]
-        return encoder.tokenizer(texts, truncation=True, max_length=settings.max_length)["input_ids"]
+        def save(folder: Path) -> None:
+            model.eval().save_pretrained(folder)
+            encoder.tokenizer.save_pretrained(folder)
 
-    train_set = Blocks(pack_blocks(ids("train"), settings.block))
-    model, where = fresh_model(settings, encoder), device()
-    clock = Clock(settings.name, settings.minutes, run, work / "clock.json")
-    args = training_arguments(settings, work, len(train_set), where)
-    trainer = LanguageModelTrainer(
-        model=model, clock=clock, bos_token_id=encoder.bos_token_id, sampled_negatives=settings.sampled_negatives,
-        train_dataset=train_set,
-        headlines=[row[1:] for row in ids("validation", settings.n_validation)], eval_dataset=train_set,
-        callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)], args=args,
-    )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)  # the curve and the run's log say it
-    tokens = train_set.blocks.numel()
-    paths.log_line(run, f"{settings.name} starts: {model.num_parameters():,} parameters, {tokens:,} tokens")
-    with quiet_loading():
-        trainer.train(resume_from_checkpoint=checkpoint)
-        (folder / "training.json").unlink(missing_ok=True)  # an older record never stands beside new weights
-        model.eval().save_pretrained(folder)
-    curve = curve_of(trainer.state.log_history)
-    paths.write_csv(curve_file, curve)
-    encoder.tokenizer.save_pretrained(folder)
-    best = curve.loc[curve.validation_loss.idxmin()]
-    stopped_by = "time" if clock.out_of_time else "plateau" if curve.epoch.iloc[-1] < settings.epochs else "epochs"
-    done = {
-        **identity, "seconds": clock.seconds, "epochs": float(curve.epoch.iloc[-1]), "tokens": tokens,
-        "stopped_by": stopped_by,
-        "validation_loss": float(best.validation_loss), "accuracy": float(best.accuracy),
-        "parameters": model.num_parameters(),
-    }  # fmt: skip
-    paths.write_json(folder / "training.json", done)
-    shutil.rmtree(work, ignore_errors=True)
-    load_causal_lm.cache_clear()  # an older model of this name may lie there
+        training.finish(save, record, curve, curve_file)
+    load_causal_lm.cache_clear()  # it may hold an older model of this folder
     paths.log_line(
         run,
-        f"{settings.name} done in {clock.seconds / 60:.1f} min, validation loss {best.validation_loss:.3f} "
-        f"accuracy {best.accuracy:.3f}",
+        f"{settings.name} done in {record.seconds / 60:.1f} min, {record.steps} steps, "
+        f"validation loss {record.validation_loss:.3f} accuracy {record.accuracy:.3f}",
     )
-    return load_causal_lm(str(folder)), pd.read_csv(curve_file)  # as it is where the model is loaded
+    return load_causal_lm(str(folder)), pd.read_csv(curve_file)  # as they are read when the model is loaded
 
 
 def curve_of(history: list[dict]) -> pd.DataFrame:
-    """The Trainer's log as one row an epoch: epoch, step, minutes, train_loss, validation_loss, accuracy."""
-    rows, loss = [], None
-    for entry in history:
-        loss = entry.get("loss", loss)
-        if "eval_loss" in entry:
-            rows.append({
-                "epoch": entry["epoch"], "step": entry["step"], "minutes": entry["minutes"], "train_loss": loss,
-                "validation_loss": entry["eval_loss"], "accuracy": entry["eval_accuracy"],
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+    """The Trainer's log, one line an epoch: epoch, step, minutes, train_loss, validation_loss, accuracy."""
+    columns = {"loss": "train_loss", "eval_loss": "validation_loss", "eval_accuracy": "accuracy"}
+    log = pd.DataFrame(history).reindex(columns=["epoch", "step", "minutes", *columns])
+    log["loss"] = log["loss"].ffill()
+    return log.dropna(subset="eval_loss").rename(columns=columns).reset_index(drop=True)

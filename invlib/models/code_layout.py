@@ -10,19 +10,35 @@ import math
 import torch
 from torch import Tensor
 
-PERIODS = (81.0, 27.0, 9.0, 3.0)  # each angle tells apart what the one before leaves open
-LENGTH_SIZE = 2 * len(PERIODS)  # numbers that tell L
+
+def periods(longest: int) -> list[float]:
+    """The periods of the angles that tell lengths from 1 to `longest` apart: powers of 3, from at least 81 down to 3.
+
+    Each angle tells apart what the one before leaves open.
+    """
+    count = 4
+    while 3**count < longest:
+        count += 1
+    return [3.0**k for k in range(count, 0, -1)]
 
 
-def length_angles(lengths: Tensor) -> Tensor:
-    """L (...,) -> (..., 8): cosine and sine of 2 pi L / period, times the square root of 2: a mean square of 1."""
-    turns = 2 * math.pi * lengths.unsqueeze(-1) / torch.tensor(PERIODS, device=lengths.device)
+def length_size(longest: int) -> int:
+    """How many numbers of the code hold the length: 8 up to 81 word pieces, 10 up to 243."""
+    return 2 * len(periods(longest))
+
+
+def length_angles(lengths: Tensor, longest: int) -> Tensor:
+    """L (...,) -> (..., length_size): cosine and sine of 2 pi L / period, times the square root of 2.
+
+    Their mean square is 1, as that of the code's other numbers.
+    """
+    turns = 2 * math.pi * lengths.unsqueeze(-1) / torch.tensor(periods(longest), device=lengths.device)
     return math.sqrt(2) * torch.cat([turns.cos(), turns.sin()], dim=-1)
 
 
 def read_length(numbers: Tensor, longest: int) -> Tensor:
-    """The L from 1 to `longest` whose angles are nearest to the numbers, (B, 8) -> (B,) int64."""
-    table = length_angles(torch.arange(1, longest + 1, device=numbers.device))
+    """The L from 1 to `longest` whose angles are nearest to the numbers, (B, length_size) -> (B,) int64."""
+    table = length_angles(torch.arange(1, longest + 1, device=numbers.device), longest)
     return 1 + torch.cdist(numbers.float(), table).argmin(-1)
 
 
@@ -37,7 +53,7 @@ def interleave(values: Tensor, lengths: Tensor, size: int) -> Tensor:
 
 
 def deinterleave(code: Tensor, lengths: Tensor, pieces: int, places: int) -> Tensor:
-    """The values (B, P, J) that `deal` made a code (B, size) of; 0 where one had no place in it."""
+    """The values (B, P, J) that `interleave` made a code (B, size) of; 0 where one had no place in it."""
     piece, place, there = layout(lengths, code.shape[1], places)
     values = code.new_zeros(len(code), pieces * places)
     return values.scatter_add(1, piece * places + place, code * there).unflatten(1, (pieces, places))

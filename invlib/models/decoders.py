@@ -1,22 +1,54 @@
 """Decoders: from the ONE vector back to word pieces.
 
-Three shapes share one face: `decode_states(sentence_embedding, input_ids)` gives the states that the output layer
-reads, `generator(sentence_embedding)` gives what transformers' `generate` needs.
+All are a `Decoder`:
 
 - TransformerDecoder: transformers' GPT-2 with cross-attention to K memory tokens that are cut from the vector;
 - LSTMDecoder: the RNN baseline, started from the vector and never shown it again;
 - OnePassDecoder: all positions read off the vector at once, no autoregression.
+
+A new one is a subclass of `Decoder` here, and a row in invlib/rows.py.
 """
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from invlib.models.code_layout import LENGTH_SIZE, deinterleave, read_length
+from invlib.models.code_layout import deinterleave, length_size, read_length
 from invlib.settings import device
 
 POSITION_STD, QUERY_STD = 1.0, 0.06  # of `start_at_positions`
+START_STD = 0.02  # of a transformer's linear layers (Radford et al., 2019)
+
+
+class Decoder(nn.Module):
+    """Base class. Defining a subclass registers it under its `kind`, which invlib/rows.py and a config name.
+
+    The constructor takes an `InvertibleConfig`; `vocabulary` holds the word embeddings and the output layer.
+    """
+
+    kind: ClassVar[str]
+    vocabulary: "TiedVocabulary"
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        DECODERS[cls.kind] = cls
+
+    def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
+        """(B, D), the word pieces before each position (B, T) -> states (B, T, n_embd) that the output layer reads."""
+        raise NotImplementedError
+
+    def generator(self, sentence_embedding: Tensor) -> tuple[PreTrainedModel, dict] | None:
+        """A model with transformers' `generate`, and the inputs that hold the vector, (B, D).
+
+        None where a text is not generated piece by piece: the likeliest piece of each position is the text.
+        """
+        raise NotImplementedError
+
+
+DECODERS: dict[str, type[Decoder]] = {}
 
 
 class TiedVocabulary(nn.Module):
@@ -45,7 +77,15 @@ class TiedVocabulary(nn.Module):
         """Give the frozen table, (V, H); scaled so that its rows have unit variance on the average."""
         if self.kind == "encoder":
             table = word_embeddings.detach().float()
-            self.table = (table / table.std()).to(self.bias.device)
+            self.table = (table / table.std()).to(self.bias)
+
+    @torch.no_grad()
+    def start_at(self, std: float) -> None:
+        """Start the two projections, where it has them, at normal weights of this standard deviation, biases 0."""
+        if self.kind == "encoder":
+            for layer in (self.to_decoder, self.to_table):
+                layer.weight.normal_(0, std)
+                layer.bias.zero_()
 
     @torch.no_grad()
     def start_at_frequencies(self, counts: Tensor) -> None:
@@ -72,17 +112,6 @@ class TiedVocabulary(nn.Module):
             states = self.to_table(states)
             table = table / table.shape[-1] ** 0.5
         return nn.functional.linear(states, table.to(states.dtype), bias.to(states.dtype))
-
-
-class VocabularyHead(nn.Module):
-    """The output layer as a module of its own, for a decoder whose words live in a `TiedVocabulary`."""
-
-    def __init__(self, vocabulary: TiedVocabulary):
-        super().__init__()
-        self.vocabulary = [vocabulary]  # in a list: the weights belong to the vocabulary, and are saved once
-
-    def forward(self, states: Tensor) -> Tensor:
-        return self.vocabulary[0].logits(states)
 
 
 class Memory(nn.Module):
@@ -113,8 +142,9 @@ class Memory(nn.Module):
         prefix, code = sentence_embedding[:, : self.prefix_size], sentence_embedding[:, self.prefix_size :]
         code = self.code_scale * code
         if self.numbers_per_piece:
-            lengths = read_length(code[:, :LENGTH_SIZE], self.slots)
-            slots = deinterleave(code[:, LENGTH_SIZE:], lengths, self.slots, self.numbers_per_piece)
+            size = length_size(self.slots)
+            lengths = read_length(code[:, :size], self.slots)
+            slots = deinterleave(code[:, size:], lengths, self.slots, self.numbers_per_piece)
         else:
             slots = code.unflatten(-1, (self.slots, -1))
         memory = self.linear(slots)  # (B, K, n_embd)
@@ -124,19 +154,15 @@ class Memory(nn.Module):
         return torch.cat([self.prefix(self.prefix_size**0.5 * prefix).unsqueeze(1), memory], dim=1)
 
 
-class TransformerDecoder(nn.Module):
+class TransformerDecoder(Decoder):
     """transformers' GPT2LMHeadModel (Radford et al., 2019) with cross-attention to the vector's memory tokens."""
+
+    kind = "transformer"
 
     def __init__(self, config):
         super().__init__()
-        self.memory = Memory(
-            config.embedding_dim,
-            config.slots,
-            config.n_embd,
-            config.prefix_size,
-            config.code_weight,
-            config.numbers_per_piece,
-        )
+        keys = ("embedding_dim", "slots", "n_embd", "prefix_size", "code_weight", "numbers_per_piece")
+        self.memory = Memory(**{key: getattr(config, key) for key in keys})
         self.gpt2 = GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=config.vocab_size,
@@ -152,9 +178,11 @@ class TransformerDecoder(nn.Module):
         self.gpt2.transformer.wte = TiedVocabulary(
             config.word_embeddings, config.vocab_size, config.hidden_size, config.n_embd
         )
-        self.gpt2.lm_head = VocabularyHead(self.vocabulary)
+        del self.gpt2.lm_head  # a module, whose place no function may take
+        self.gpt2.lm_head = self.vocabulary.logits
         if config.position_start:
             self.start_at_positions()
+        self.vocabulary.start_at(START_STD)
 
     @torch.no_grad()
     def start_at_positions(self) -> None:
@@ -175,12 +203,10 @@ class TransformerDecoder(nn.Module):
         return self.gpt2.transformer.wte
 
     def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
-        """(B, D), (B, T) -> states (B, T, n_embd). Padding follows the text, so the causal mask hides it already."""
-        memory = self.memory(sentence_embedding)
         return self.gpt2.transformer(
             input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            encoder_hidden_states=memory,
+            attention_mask=torch.ones_like(input_ids),  # padding follows the text: the causal mask hides it already
+            encoder_hidden_states=self.memory(sentence_embedding),
             use_cache=False,
         ).last_hidden_state
 
@@ -212,8 +238,13 @@ class LSTMGenerator(PreTrainedModel, GenerationMixin):
         return CausalLMOutput(logits=self.vocabulary[0].logits(last))
 
 
-class LSTMDecoder(nn.Module):
-    """The RNN baseline's decoder: a linear map of the vector is its first state, and it is fed it at no later step."""
+class LSTMDecoder(Decoder):
+    """The RNN baseline's decoder: a linear map of the vector is its first state, and it is fed it at no later step.
+
+    The LSTM's weights start as Glorot & Bengio (2010) have it, its biases at 0.
+    """
+
+    kind = "lstm"
 
     def __init__(self, config):
         super().__init__()
@@ -226,6 +257,8 @@ class LSTMDecoder(nn.Module):
         )  # fmt: skip
         self.lm = LSTMGenerator(inner, config.n_embd)
         self.lm.vocabulary = [self.vocabulary]
+        for name, parameter in self.lm.lstm.named_parameters():
+            nn.init.xavier_uniform_(parameter) if "weight" in name else nn.init.zeros_(parameter)
 
     def start_states(self, sentence_embedding: Tensor) -> Tensor:
         return self.start(sentence_embedding).unflatten(-1, (2, -1))  # (B, 2, n_embd)
@@ -237,11 +270,14 @@ class LSTMDecoder(nn.Module):
         return self.lm, {"start": self.start_states(sentence_embedding)}
 
 
-class OnePassDecoder(nn.Module):
+class OnePassDecoder(Decoder):
     """No autoregression: one projection of the vector plus a position embedding, a two-layer MLP, the tied output.
 
-    Position t is read off the vector alone; no word is told which words its neighbours chose.
+    Position t is read off the vector alone; no word is told which words its neighbours chose. Its linear layers start
+    as torch has them, uniform within one over the root of their input size.
     """
+
+    kind = "one_pass"
 
     def __init__(self, config):
         super().__init__()
@@ -257,17 +293,15 @@ class OnePassDecoder(nn.Module):
             self.vocabulary.to_decoder.requires_grad_(False)  # no word is ever read here: nothing to learn or to count
 
     def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
-        """(B, D), (B, T) -> states (B, T, n_embd); of `input_ids` only the number of positions is used."""
-        positions = self.positions[: input_ids.shape[1]]
+        positions = self.positions[: input_ids.shape[1]]  # all that `input_ids` is read for
         return self.mlp(self.proj(sentence_embedding).unsqueeze(1) + positions)
 
     def generator(self, sentence_embedding: Tensor):
-        return None, {}
+        return None
 
 
-def build_decoder(config) -> nn.Module:
+def build_decoder(config) -> Decoder:
     """The decoder that an `InvertibleConfig` names."""
-    kinds = {"transformer": TransformerDecoder, "lstm": LSTMDecoder, "one_pass": OnePassDecoder}
-    if config.decoder not in kinds:
-        raise ValueError(f"unknown decoder {config.decoder!r}; choose {', '.join(kinds)}")
-    return kinds[config.decoder](config)
+    if config.decoder not in DECODERS:
+        raise ValueError(f"unknown decoder {config.decoder!r}; choose {', '.join(DECODERS)}")
+    return DECODERS[config.decoder](config)

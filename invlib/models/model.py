@@ -1,80 +1,36 @@
 """One model class for every learned row of the study: frozen encoder -> pooling -> ONE vector -> decoder."""
 
-import inspect
-import json
-from collections.abc import Sequence
+import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from invlib import paths
+from invlib.encoders.batches import StatesDataset, in_order
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
+from invlib.encoders.hub import check_weights
+from invlib.models.codec import Codec, check_batch_size, until_end
+from invlib.models.config import InvertibleConfig, model_config, prefix_size  # noqa: F401
 from invlib.models.decoders import build_decoder
 from invlib.models.pooling import build_pooling
+from invlib.rows import ROWS
 from invlib.settings import Settings, device
 
-SHAPES = {  # row id -> (pooling, decoder)
-    "rnn": ("rnn", "lstm"),
-    "encoder_only": ("attention", "one_pass"),
-    "cls_decoder": ("cls", "transformer"),
-    "att_pool": ("attention", "transformer"),
-    "multi_query": ("multi_query", "transformer"),
-    "hybrid": ("hybrid", "transformer"),
-    "no_vector": ("constant", "transformer"),
+SEARCH = (  # what `generate_ids` takes of transformers' GenerationConfig beside num_beams
+    "bad_words_ids", "do_sample", "early_stopping", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty",
+    "length_penalty", "min_length", "min_new_tokens", "min_p", "no_repeat_ngram_size", "renormalize_logits",
+    "repetition_penalty", "sequence_bias", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
+)  # fmt: skip
+INSTEAD = {  # what people give that can't be combined with a vector, and what to do instead
+    **dict.fromkeys(("max_length", "max_new_tokens"), "a text ends with its end token, or at the config's max_length"),
+    **dict.fromkeys(("return_dict_in_generate", "output_scores", "output_logits"), "use decode(z, return_scores=True)"),
+    "num_return_sequences": "each vector gives one text: repeat the vectors, np.repeat(z, 3, axis=0)",
 }
-
-
-class InvertibleConfig(PretrainedConfig):
-    """Everything that a model's shape depends on. The frozen encoder is named and hashed, never stored."""
-
-    model_type = "invertible_sentence"
-
-    def __init__(
-        self, row="att_pool", pooling="attention", decoder="transformer", encoder="minilm", encoder_hash=None,
-        encoder_layers=("last",), hidden_size=384, vocab_size=30522, embedding_dim=768, slots=1, prefix_size=0,
-        code_weight=1.0, position_start=False, numbers_per_piece=0, n_embd=256,
-        n_layer=2, n_head=4, n_inner=1024, n_positions=64, word_embeddings="encoder", dropout=0.1, max_length=40,
-        bos_token_id=101, eos_token_id=102, pad_token_id=0, unk_token_id=100, **kwargs,
-    ):  # fmt: skip
-        values = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        special = {k: values.pop(k) for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
-        super().__init__(**special, **kwargs)
-        for name, value in {**values, **special}.items():
-            setattr(self, name, list(value) if name == "encoder_layers" else value)
-
-
-def prefix_size(embedding_dim: int, slots: int) -> int:
-    """hybrid's semantic prefix: at least a third of the vector, such that the rest fills the slots evenly."""
-    return embedding_dim - (embedding_dim - -(-embedding_dim // 3)) // slots * slots
-
-
-CONFIG_FIELDS = [n for n in inspect.signature(InvertibleConfig.__init__).parameters if n not in ("self", "kwargs")]
-
-
-def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> InvertibleConfig:
-    """The shape of the model that `settings` names; `encoder` holds its name, hash, vocabulary size and special ids."""
-    s = settings
-    pooling, decoder = SHAPES[s.row]
-    if s.row == "no_vector" and s.variant in ("rnn", "encoder_only"):
-        decoder = SHAPES[s.variant][1]
-    by_query = s.row in ("multi_query", "hybrid")
-    numbers_per_piece = s.numbers_per_piece if by_query else 0
-    slots = s.max_length - 1 if numbers_per_piece else s.queries if by_query else s.slots
-    prefix = 0
-    if s.row == "hybrid":
-        prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
-    return InvertibleConfig(
-        row=s.row, pooling=pooling, decoder=decoder, embedding_dim=s.embedding_dim, slots=slots,
-        encoder_layers=s.encoder_layers, prefix_size=prefix, code_weight=s.code_weight if prefix else 1.0,
-        position_start=by_query and s.position_start, numbers_per_piece=numbers_per_piece,
-        n_embd=s.n_embd or s.embedding_dim, n_layer=s.n_layer, n_head=s.n_head, n_inner=s.n_inner,
-        n_positions=s.n_positions, word_embeddings=s.word_embeddings, dropout=s.dropout, max_length=s.max_length,
-        hidden_size=hidden_size, **encoder,
-    )  # fmt: skip
 
 
 def build_model(settings: Settings, encoder: FrozenEncoder) -> "InvertibleSentenceModel":
@@ -83,13 +39,14 @@ def build_model(settings: Settings, encoder: FrozenEncoder) -> "InvertibleSenten
         settings, encoder=encoder.name, encoder_hash=encoder.hash, hidden_size=encoder.hidden_size,
         vocab_size=encoder.vocab_size, bos_token_id=encoder.bos_token_id, eos_token_id=encoder.eos_token_id,
         pad_token_id=encoder.pad_token_id, unk_token_id=encoder.unk_token_id,
+        sentence_pooling=encoder.sentence_pooling.removesuffix(", normalized"),
     )  # fmt: skip
     model = InvertibleSentenceModel(config)
     model.use_encoder(encoder)
     return model.to(device())
 
 
-class InvertibleSentenceModel(PreTrainedModel):
+class InvertibleSentenceModel(PreTrainedModel, Codec):
     """`encode` sentences into (N, D) vectors and `decode` vectors back into text.
 
     The frozen encoder is no submodule: it is loaded by name on first use, checked against its hash, shared between
@@ -103,20 +60,20 @@ class InvertibleSentenceModel(PreTrainedModel):
         super().__init__(config)
         self.pooling = build_pooling(config)
         self.decoder = build_decoder(config)
-        self._encoder: list[FrozenEncoder] = []
+        self._encoder: FrozenEncoder | None = None
         self.folder: Path | None = None  # where it was saved or loaded last
         self.post_init()
 
-    def _init_weights(self, module):
-        """Every module above starts its own weights."""
+    def init_weights(self):
+        """Every module has started its own weights: transformers, which calls this, is to leave them alone."""
 
     # The frozen encoder
 
     @property
     def encoder(self) -> FrozenEncoder:
-        if not self._encoder:
+        if self._encoder is None:
             self.use_encoder(load_encoder(self.config.encoder))
-        return self._encoder[0]
+        return self._encoder
 
     def use_encoder(self, encoder: FrozenEncoder) -> None:
         """Give the frozen encoder; ValueError where it is not the one that the model was trained on."""
@@ -125,136 +82,166 @@ class InvertibleSentenceModel(PreTrainedModel):
                 f"this model was trained on encoder {self.config.encoder!r} ({self.config.encoder_hash}), "
                 f"got {encoder.name!r} ({encoder.hash}); load the encoder it names"
             )
-        self._encoder = [encoder]
         self.decoder.vocabulary.set_table(encoder.word_embeddings)
+        self._encoder = encoder
 
     def check_words(self) -> None:
         """A model that was loaded has no word embeddings before the frozen encoder gave them: it is loaded here."""
-        if self.config.word_embeddings == "encoder" and self.config.decoder != "lstm" and not self._encoder:
+        if self.decoder.vocabulary.kind == "encoder":
             _ = self.encoder
 
     @property
     def reads_states(self) -> bool:
-        """Whether the pooling reads the frozen encoder's token states (the RNN and the constant do not)."""
-        return self.config.pooling not in ("rnn", "constant")
+        """Whether the pooling reads the frozen encoder's token states."""
+        return ROWS[self.config.row].reads == "states"
 
     @property
     def reads_layers(self) -> tuple[str, ...]:
         """The encoder's layers that the pooling reads, side by side in this order; () where it reads none."""
         return tuple(self.config.encoder_layers) if self.reads_states else ()
 
-    # Training's face
+    @property
+    def components(self) -> np.ndarray | None:
+        """The PCA (H, p) float32 that makes the semantic prefix; None where the vector has none."""
+        found = getattr(self.pooling, "components", None)
+        return None if found is None else found.float().cpu().numpy()
+
+    # Training
 
     def pool(self, batch: dict[str, Tensor]) -> Tensor:
         """input_ids, attention_mask (B, T), token_embeddings (B, T, H * layers) -> sentence_embedding (B, D)."""
-        features = {k: batch[k] for k in ("input_ids", "attention_mask", "token_embeddings") if k in batch}
+        features = {k: batch[k] for k in ("input_ids", "attention_mask") if k in batch}
+        if batch.get("token_embeddings") is not None:
+            features["token_embeddings"] = batch["token_embeddings"].to(self.dtype)
         return self.pooling(features)["sentence_embedding"]
 
-    def forward(self, input_ids, attention_mask, token_embeddings=None, sentence_embedding=None, **_) -> dict:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_embeddings: Tensor | None = None,
+        sentence_embedding: Tensor | None = None, move: Callable[[Tensor, dict], dict] | None = None, **more,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Teacher-forced states of the decoder.
 
         input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H * layers); `sentence_embedding` (B, D) takes
         the place of the pooled one. Returns sentence_embedding (B, D), states (N, n_embd) and labels (N,) of the
         N positions that have a label: every word piece after [CLS], the end token included, no padding.
+
+        move: takes the vectors (B, D) and the batch, with what else it holds in `more`; returns the batch to decode in
+        its place: input_ids, attention_mask and sentence_embedding.
         """
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_embeddings is not None:
-            batch["token_embeddings"] = token_embeddings
-        z = self.pool(batch) if sentence_embedding is None else sentence_embedding
+        batch = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_embeddings": token_embeddings, **more,
+        }  # fmt: skip
+        batch["sentence_embedding"] = self.pool(batch) if sentence_embedding is None else sentence_embedding
+        if move is not None:
+            batch = move(batch["sentence_embedding"], batch)
+        z, input_ids = batch["sentence_embedding"], batch["input_ids"]
         self.check_words()
-        states = self.decoder.decode_states(z, input_ids[:, :-1])  # (B, T - 1, n_embd)
-        labelled = attention_mask[:, 1:].bool()
+        # The vector in the weights' precision: of a half model, not of a model under autocast
+        states = self.decoder.decode_states(z if self.dtype == torch.float32 else z.to(self.dtype), input_ids[:, :-1])
+        labelled = batch["attention_mask"][:, 1:].bool()
         return {"sentence_embedding": z, "states": states[labelled], "labels": input_ids[:, 1:][labelled]}
 
     def logits(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
         return self.decoder.vocabulary.logits(states, candidates)
 
-    # The library's face
+    def n_trainable(self) -> int:
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    # Sentences to vectors
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Sentences -> (N, D) float32. ValueError for an empty sentence or one that is too long."""
+        check_batch_size(batch_size)
         self.eval()
-        texts = self.encoder.check_texts(texts, self.config.max_length)
+        ids = self.encoder.input_ids(texts, self.config.max_length)
         out = [np.zeros((0, self.config.embedding_dim), dtype=np.float32)]
-        for start in range(0, len(texts), batch_size):
-            batch = self.encoder.tokenize(texts[start : start + batch_size], self.config.max_length)
-            if self.reads_states:
-                batch["token_embeddings"] = self.encoder.token_embeddings(**batch, layers=self.reads_layers)
-            batch = {k: v.to(self.device) for k, v in batch.items()}
+        for start in range(0, len(ids), batch_size):
+            batch = self.read(self.encoder.pad(ids[start : start + batch_size]))
             out.append(self.pool(batch).float().cpu().numpy())
         return np.concatenate(out)
 
-    def check_vectors(self, z) -> Tensor:
-        """The vectors as a (N, D) float32 tensor; ValueError for a wrong width, a wrong shape, NaN or infinity."""
-        try:
-            z = torch.as_tensor(np.asarray(z, dtype=np.float32) if not isinstance(z, Tensor) else z).float()
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"expected an array of numbers (N, {self.config.embedding_dim}): {error}") from error
-        if z.ndim != 2 or z.shape[1] != self.config.embedding_dim:
-            raise ValueError(
-                f"expected vectors of shape (N, {self.config.embedding_dim}), got {tuple(z.shape)}; "
-                "decode what this model's encode gave"
-            )
-        bad = (~torch.isfinite(z)).any(1).nonzero().flatten().tolist()
-        if bad:
-            raise ValueError(f"vectors {bad[:5]} hold NaN or infinity; every number must be finite")
-        return z.to(self.device)
+    def read(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """input_ids, attention_mask (B, T), and the token_embeddings that the pooling reads; on the model's device."""
+        if self.reads_layers:
+            batch = {**batch, "token_embeddings": self.encoder.token_embeddings(**batch, layers=self.reads_layers)}
+        return {k: v.to(self.device) for k, v in batch.items()}
+
+    @torch.no_grad()
+    def vectors_of(self, dataset: StatesDataset, batch_size: int = 256) -> np.ndarray:
+        self.eval()
+        batches = in_order(dataset, batch_size, self.device)
+        empty = np.zeros((0, self.config.embedding_dim), dtype=np.float32)
+        return np.concatenate([empty, *(self.pool(batch).float().cpu().numpy() for batch in batches)])
+
+    # Vectors to sentences
+
+    def as_tensor(self, z) -> Tensor:
+        """What `check_vectors` accepts as a tensor (N, D), on the model's device and in its precision."""
+        return torch.from_numpy(self.check_vectors(z)).to(self.device, self.dtype)
 
     @torch.no_grad()
     def generate_ids(self, z, num_beams: int = 1, batch_size: int = 64, **search) -> list[list[int]]:
-        """Vectors (N, D) -> word-piece ids of each text, [CLS] left out, the end token kept where it was said.
+        """Vectors (N, D) -> word-piece ids of each text: without [CLS], with the end token where it was generated.
 
-        `search` goes to transformers' GenerationConfig: do_sample, temperature, top_p, ...
+        `search` goes to transformers' GenerationConfig; `SEARCH` lists what is taken: do_sample, temperature, top_p,
+        length_penalty, ... The one-pass decoder takes the likeliest piece of each position, whatever num_beams is,
+        and no option. Raises TypeError for an unknown option, ValueError for one that can't be combined with a vector.
         """
         if num_beams < 1:
             raise ValueError(f"num_beams={num_beams}: 1 is greedy search, more is beam search")
+        check_batch_size(batch_size)
+        check_search(search)
         self.eval()
         self.check_words()
-        z = self.check_vectors(z)
-        c, out = self.config, []
+        z, c, out = self.as_tensor(z), self.config, []
         search_config = GenerationConfig(
             max_length=c.max_length, num_beams=num_beams, bos_token_id=c.bos_token_id, eos_token_id=c.eos_token_id,
             pad_token_id=c.pad_token_id, use_cache=c.decoder == "transformer", **search,
         )  # fmt: skip
-        for start in range(0, len(z), batch_size):
-            part = z[start : start + batch_size]
+        for part in z.split(batch_size) if len(z) else ():
             bos = torch.full((len(part), 1), c.bos_token_id, device=self.device)
-            lm, inputs = self.decoder.generator(part)
-            if lm is None:  # all positions in one step
-                blank = bos.expand(-1, c.max_length - 1)
-                ids = self.logits(self.decoder.decode_states(part, blank)).argmax(-1)
+            generator = self.decoder.generator(part)
+            if generator is not None:
+                lm, inputs = generator
+                ids = lm.generate(bos, attention_mask=torch.ones_like(bos), generation_config=search_config, **inputs)
+                ids = ids[:, 1:]
+            elif search:
+                raise ValueError(f"the {c.decoder} decoder has no search: it takes no {', '.join(search)}")
             else:
-                said = lm.generate(
-                    input_ids=bos, attention_mask=torch.ones_like(bos), generation_config=search_config, **inputs
-                )
-                ids = said[:, 1:]
+                ids = self.logits(self.decoder.decode_states(part, bos.expand(-1, c.max_length - 1))).argmax(-1)
             out += [until_end(row, c.eos_token_id) for row in ids.tolist()]
         return out
 
-    def text(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of word-piece ids, as the encoder's tokenizer spells them."""
-        return self.encoder.text(ids)
-
-    def decode(self, z, num_beams: int = 1, **search) -> list[str]:
-        """Vectors (N, D) -> texts, by greedy search or, with num_beams > 1, beam search."""
-        return self.text(self.generate_ids(z, num_beams=num_beams, **search))
-
-    def reconstruct(self, texts: Sequence[str], num_beams: int = 1) -> list[str]:
-        """decode(encode(texts))."""
-        return self.decode(self.encode(texts), num_beams=num_beams)
-
-    def n_trainable(self) -> int:
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+    @torch.no_grad()
+    def token_log_probabilities(self, z, ids: Sequence[Sequence[int]], batch_size: int = 64) -> list[tuple[float, ...]]:
+        check_batch_size(batch_size)
+        self.eval()
+        z, c, found = self.as_tensor(z), self.config, []
+        for start in range(0, len(z), batch_size):
+            part = ids[start : start + batch_size]
+            batch = {
+                k: v.to(self.device) for k, v in self.encoder.pad([[c.bos_token_id, *row] for row in part]).items()
+            }
+            output = self(**batch, sentence_embedding=z[start : start + batch_size])
+            scores = self.logits(output["states"]).float().log_softmax(-1)  # (all pieces, V)
+            chosen = scores.gather(1, output["labels"].unsqueeze(1)).flatten().cpu()
+            found += [tuple(row.tolist()) for row in chosen.split([len(row) for row in part])]
+        return found
 
     # Saving and loading
 
-    def save_pretrained(self, folder: str | Path, state_dict: dict | None = None, half: bool = False, **_) -> None:
+    def save_pretrained(
+        self, folder: str | Path, state_dict: dict | None = None, half: bool = False, is_main_process: bool = True
+    ) -> None:
         """config.json and model.safetensors (the frozen encoder left out), each renamed into place when whole.
 
-        half: weights in half precision, for a model that is handed on; it is read back in float32.
+        half: weights in half precision, for a model that is handed on; it is read back in float32. state_dict and
+        is_main_process: as transformers' Trainer gives them.
         """
-        folder = Path(folder)
+        if not is_main_process:
+            return
+        folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: v.detach().cpu().contiguous() for k, v in (state_dict or self.state_dict()).items()}
         if half:
@@ -262,40 +249,52 @@ class InvertibleSentenceModel(PreTrainedModel):
         partial = folder / ".model.safetensors.part"
         save_file(weights, partial, metadata={"format": "pt"})
         partial.replace(folder / "model.safetensors")
-        shape = {name: getattr(self.config, name) for name in CONFIG_FIELDS}  # with what equals today's defaults
-        values = self.config.to_diff_dict() | shape | {"model_type": self.config.model_type}
-        paths.write_json(folder / "config.json", values)
+        self.config.write(folder)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, run: str | Path | None = None, **_) -> "InvertibleSentenceModel":
-        """A saved model by folder, or by name looked up in the run, then in data/models."""
-        folder = paths.find_model(name, run)
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if values.get("model_type") != InvertibleConfig.model_type:
+    def from_pretrained(
+        cls, name: str | Path, run: str | Path | None = None, dtype: torch.dtype = torch.float32
+    ) -> "InvertibleSentenceModel":
+        """A saved model by folder, or by name looked up in the run, then in data/models.
+
+        dtype: of the weights, whatever they were saved in. Raises FileNotFoundError that lists the models that exist,
+        OSError that names a file which is damaged, ValueError where config and weights do not fit each other.
+        """
+        if not isinstance(dtype, torch.dtype):
+            raise TypeError(f"dtype is {dtype!r}; give a torch.dtype, as torch.float16")
+        folder = paths.find_model(Path(name).expanduser(), run)
+        check_weights(folder)
+        config, file = InvertibleConfig.read(folder), folder / "model.safetensors"
+        try:
+            model = cls(config)
+            model.load_state_dict({k: v.to(dtype) if v.is_floating_point() else v for k, v in load_file(file).items()})
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'} is of no model that can be built: {error}") from error
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip()
             raise ValueError(
-                f"{folder} holds a model of the type {values.get('model_type')!r}, "
-                f"not {InvertibleConfig.model_type!r}; give the folder of a model that this workbook trained"
-            )
-        config = InvertibleConfig(**values)
-        model = cls(config)
-        weights = {
-            k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "model.safetensors").items()
-        }
-        model.load_state_dict(weights)
+                f"{file} does not fit {folder / 'config.json'}: {first}; take both files from one model"
+            ) from None
         model.folder = folder
-        return model.to(device()).eval()
+        return model.to(device(), dtype).eval()
 
     def to_sentence_transformer(self):
-        """The encoding half as a SentenceTransformer, for anyone; built from this loader, no remote code needed.
+        """The encoding half as a SentenceTransformer: its `encode(texts)` gives the same vectors as this model's.
 
-        Its `encode(texts)` gives the same vectors as this model's.
+        What its `save_pretrained(folder)` writes is loaded by SentenceTransformer(folder, trust_remote_code=True)
+        wherever invlib is installed. It shares this model's weights.
         """
         from invlib.models.sentence_transformer import as_sentence_transformer
 
         return as_sentence_transformer(self)
 
 
-def until_end(ids: Sequence[int], eos_token_id: int) -> list[int]:
-    """The ids up to and with the first end token."""
-    ids = list(ids)
-    return ids[: ids.index(eos_token_id) + 1] if eos_token_id in ids else ids
+def check_search(search: dict) -> None:
+    """TypeError for an option of no search, ValueError for one that can't be combined with a vector."""
+    for name in set(search) - set(SEARCH):
+        if hasattr(GenerationConfig(), name):
+            instead = INSTEAD.get(name, "the vector and the model's config decide it")
+            raise ValueError(f"the option {name} is not taken: {instead}")
+        near = difflib.get_close_matches(name, ("num_beams", "batch_size", "return_scores", *SEARCH), n=1)
+        options = f"did you mean {near[0]}?" if near else f"options are num_beams, {', '.join(SEARCH)}"
+        raise TypeError(f"unknown option {name!r}; {options}")

@@ -5,15 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.measures.similarity import unit
-from invlib.models.model import until_end
+from invlib.models.codec import Codec, until_end
 
 BITS = (1, 2, 4, 8)
 
 
-class PackedIds:
-    """Sentences to vectors and back without a model, with the face of `InvertibleSentenceModel`.
+class PackedIds(Codec):
+    """Sentences to vectors and back without a model. It has no probabilities.
 
     The first p numbers of a vector: the encoder's sentence embedding times `components` (H, p), scaled to length 1.
     The other C = D - p, the code, of length about `code_weight`: the ids after [CLS], end token included, each in as
@@ -31,8 +32,8 @@ class PackedIds:
         components = np.asarray(components, dtype=np.float32)
         if bits not in BITS:
             raise ValueError(f"bits={bits}: choose from {BITS}")
-        if components.ndim != 2 or components.shape[0] != encoder.hidden_size:
-            raise ValueError(f"expected components of shape ({encoder.hidden_size}, p), got {components.shape}")
+        if components.ndim != 2 or components.shape[0] != encoder.sentence_size:
+            raise ValueError(f"expected components of shape ({encoder.sentence_size}, p), got {components.shape}")
         if not code_weight > 0:
             raise ValueError(f"code_weight={code_weight}: give a positive length")
         self.encoder, self.components, self.bits, self.code_weight = encoder, components, bits, code_weight
@@ -66,7 +67,7 @@ class PackedIds:
         return (self.level_of[bits @ (1 << np.arange(self.bits)[::-1])] - self.middle) / self.spread
 
     def nearest_ids(self, numbers: np.ndarray, length: int) -> np.ndarray:
-        """The first `length` ids that the nearest levels say, [UNK] for what is no id: (N, P) -> (N, length)."""
+        """The first `length` ids of the nearest levels, [UNK] for what is no id: (N, P) -> (N, length)."""
         levels = np.clip(np.rint(numbers * self.spread + self.middle), 0, 2**self.bits - 1).astype(int)
         bits = self.gray[levels][..., None] >> np.arange(self.bits)[::-1] & 1  # (N, P, bits)
         bits = bits.reshape(len(numbers), self.bits * numbers.shape[1])[:, : length * self.id_bits]
@@ -74,7 +75,7 @@ class PackedIds:
         ids = bits @ (1 << np.arange(self.id_bits)[::-1])
         return np.where(ids < self.encoder.vocab_size, ids, self.config.unk_token_id)
 
-    # The library's face
+    # Sentences <-> vectors
 
     def pack(self, sentence_embeddings: np.ndarray, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """Sentence embeddings (N, H) and their ids, [CLS] and [SEP] included -> vectors (N, D) float32."""
@@ -85,21 +86,13 @@ class PackedIds:
             row[self.prefix :] = self.scale * np.resize(one, self.code_size)
         return z
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """Sentences -> (N, D) float32. ValueError for an empty sentence or one that is too long."""
-        length = self.config.max_length
-        texts = self.encoder.check_texts(texts, length)
-        ids = self.encoder.tokenizer(texts)["input_ids"] if texts else []
-        return self.pack(self.encoder.sentence_embedding(texts, length, batch_size).numpy(), ids)
+    def vectors_of(self, dataset: StatesDataset) -> np.ndarray:
+        return self.pack(dataset.sentence, dataset.ids())
 
-    def check_vectors(self, z) -> np.ndarray:
-        """The vectors as (N, D) float32; ValueError for a wrong width, a wrong shape, NaN or infinity."""
-        z = np.asarray(z, dtype=np.float32)
-        if z.ndim != 2 or z.shape[1] != self.config.embedding_dim:
-            raise ValueError(f"expected vectors of shape (N, {self.config.embedding_dim}), got {z.shape}")
-        if bad := np.flatnonzero(~np.isfinite(z).all(1)).tolist():
-            raise ValueError(f"vectors {bad[:5]} hold NaN or infinity; every number must be finite")
-        return z
+    def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        length = self.config.max_length
+        ids = self.encoder.input_ids(texts, length)
+        return self.pack(self.encoder.sentence_embedding(texts, length, batch_size).numpy(), ids)
 
     def generate_ids(self, z, num_beams: int = 1) -> list[list[int]]:
         """Vectors (N, D) -> ids of each text, [CLS] left out, up to and with the first end token.
@@ -109,10 +102,10 @@ class PackedIds:
         """
         code = self.check_vectors(z)[:, self.prefix :] / self.scale
         end, n = self.config.eos_token_id, self.code_size
-        said = self.nearest_ids(code, self.capacity)  # no end token: a sentence that was cut
+        found = self.nearest_ids(code, self.capacity)  # no end token: a sentence that was cut
         least = np.full(len(code), np.inf)
         if self.capacity < self.config.max_length - 1:
-            again = self.numbers(said)
+            again = self.numbers(found)
             least = 4 * ((code[:, : again.shape[1]] - again) ** 2).sum(1) + self.id_bits / self.bits
         for length in range(1, self.capacity + 1):
             size = -(-length * self.id_bits // self.bits)
@@ -125,17 +118,5 @@ class PackedIds:
             misfit = ((code - self.numbers(ids)[:, place]) ** 2).sum(1) * (1 + size / n) ** 2
             better = (misfit < least) & ~(ids[:, :-1] == end).any(1)
             least[better] = misfit[better]
-            said[better, :length] = ids[better]
-        return [until_end(row, end) for row in said.tolist()]
-
-    def text(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of word-piece ids, as the encoder's tokenizer spells them."""
-        return self.encoder.text(ids)
-
-    def decode(self, z, num_beams: int = 1) -> list[str]:
-        """Vectors (N, D) -> texts."""
-        return self.text(self.generate_ids(z, num_beams))
-
-    def reconstruct(self, texts: Sequence[str]) -> list[str]:
-        """decode(encode(texts))."""
-        return self.decode(self.encode(texts))
+            found[better, :length] = ids[better]
+        return [until_end(row, end) for row in found.tolist()]

@@ -1,9 +1,12 @@
 """The encoding half of a model as a sentence-transformers module."""
 
-import torch
+from pathlib import Path
+
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
 from torch import Tensor
+
+from invlib.models.model import InvertibleSentenceModel
 
 
 class InvertiblePooling(Module):
@@ -11,11 +14,11 @@ class InvertiblePooling(Module):
 
     A text that the model's own `encode` refuses (empty, or more than `max_length` word pieces) is refused here too,
     with ValueError: cut off, its vector would be that of another text, and nobody would be told.
+
+    The pooling can be trained further, the frozen encoder can't; the decoder then no longer fits the vectors.
     """
 
-    config_keys = ["max_length"]
-
-    def __init__(self, model):
+    def __init__(self, model: InvertibleSentenceModel):
         super().__init__()
         self.model = model
         self.max_length = model.config.max_length
@@ -24,21 +27,15 @@ class InvertiblePooling(Module):
         """input_ids and attention_mask, (B, T) int64; a prompt stands before each text and counts in its length."""
         texts = [prompt + text for text in texts] if prompt else texts
         try:
-            self.model.encoder.check_texts(texts, self.max_length)
+            return self.model.encoder.pad(self.model.encoder.input_ids(texts, self.max_length))
         except ValueError as error:  # sentence-transformers sorts by length: the number is that in the batch
             raise ValueError(f"in a batch of {len(texts)}, the longest first: {error}") from error
-        return self.model.encoder.tokenize(texts, self.max_length)
 
     preprocess = tokenize
 
     def forward(self, features: dict[str, Tensor], **_) -> dict[str, Tensor]:
-        if self.model.reads_states:
-            layers = self.model.reads_layers
-            states = self.model.encoder.token_embeddings(features["input_ids"], features["attention_mask"], layers)
-            features["token_embeddings"] = states.to(features["attention_mask"].device)  # the encoder may be elsewhere
-        with torch.no_grad():
-            features["sentence_embedding"] = self.model.pool(features)
-        return features
+        read = self.model.read({k: features[k] for k in ("input_ids", "attention_mask")})
+        return features | read | {"sentence_embedding": self.model.pool(read)}
 
     def get_embedding_dimension(self) -> int:
         return self.model.config.embedding_dim
@@ -48,7 +45,15 @@ class InvertiblePooling(Module):
     def save(self, output_path: str, *args, **kwargs) -> None:
         self.model.save_pretrained(output_path)
 
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **hub) -> "InvertiblePooling":
+        """What `save` wrote, from a folder or a hub's repository."""
+        keys = ("token", "cache_folder", "revision", "local_files_only")
+        known = {key: hub[key] for key in keys if key in hub}
+        folder = cls.load_dir_path(model_name_or_path, subfolder=subfolder, **known)
+        return cls(InvertibleSentenceModel.from_pretrained(Path(folder)))
 
-def as_sentence_transformer(model) -> SentenceTransformer:
+
+def as_sentence_transformer(model: InvertibleSentenceModel) -> SentenceTransformer:
     """The encoding half of an InvertibleSentenceModel; its `encode` gives the same vectors and the same errors."""
     return SentenceTransformer(modules=[InvertiblePooling(model.eval())], device=str(model.device))

@@ -1,4 +1,4 @@
-"""What lies between vectors: halfway from one headline to another, one word changed, two words exchanged."""
+"""What is decoded between two vectors, and how a vector and its text move with a change of the sentence."""
 
 from collections.abc import Sequence
 
@@ -6,46 +6,43 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
-from invlib.measures.intervals import bootstrap
+from invlib.measures.intervals import bootstrap, proportion_interval
 from invlib.measures.similarity import unit
-
-LN2 = float(np.log(2))
 
 
 @torch.no_grad()
 def bits_a_token(reference, ids: Sequence[Sequence[int]], batch_size: int = 64) -> np.ndarray:
     """Cross-entropy of texts under the reference language model, bits a token, one entry a text.
 
-    ids: word pieces of each text without [CLS], as `generate_ids` gives them; where the end token was said it counts.
-    An empty text is NaN.
+    ids: word pieces of each text without [CLS], as `generate_ids` gives them; a generated end token counts. NaN for an
+    empty text.
     """
     c, found = reference.config, np.full(len(ids), np.nan)
-    there = [k for k, row in enumerate(ids) if len(row)]
-    for start in range(0, len(there), batch_size):
-        part = there[start : start + batch_size]
-        rows = [[c.bos_token_id, *ids[k]] for k in part]
-        width = max(map(len, rows))
-        input_ids = torch.tensor([row + [c.pad_token_id] * (width - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    filled = [k for k, row in enumerate(ids) if len(row)]
+    for start in range(0, len(filled), batch_size):
+        part = filled[start : start + batch_size]
+        rows = [torch.tensor([c.bos_token_id, *ids[k]]) for k in part]
+        input_ids = pad_sequence(rows, batch_first=True, padding_value=c.pad_token_id)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         out = reference(input_ids.to(reference.device), mask.to(reference.device))
         nats = F.cross_entropy(reference.logits(out["states"].float()), out["labels"], reduction="none").cpu()
-        for k, own in zip(part, nats.split([len(row) - 1 for row in rows]), strict=True):
-            found[k] = own.mean() / LN2
+        found[part] = [own.mean() / np.log(2) for own in nats.split([len(row) - 1 for row in rows])]
     return found
 
 
 def random_pairs(n: int, size: int, seed: int = 0) -> np.ndarray:
     """`size` pairs of two different ones of n, (size, 2) int64."""
     if n < 2:
-        raise ValueError(f"{n} sentence makes no pair; give at least 2")
+        raise ValueError(f"need at least 2 sentences for a pair, got {n}")
     rng = np.random.default_rng(seed)
     first = rng.integers(n, size=size)
     return np.stack([first, (first + rng.integers(1, n, size=size)) % n], axis=1)
 
 
 def disjoint_pairs(n: int, size: int | None = None, seed: int = 0) -> np.ndarray:
-    """Pairs of n in which each stands once at most, (size, 2); None = as many as there are: n // 2."""
+    """Pairs of n in which each occurs once at most, (size, 2); None = as many as possible: n // 2."""
     pairs = np.random.default_rng(seed).permutation(n)[: n // 2 * 2].reshape(-1, 2)
     return pairs[:size]
 
@@ -70,25 +67,33 @@ def words_exchanged(encoder, texts: Sequence[str], longest: int, seed: int = 0) 
 
 
 def changed_and_fitting(encoder, texts: Sequence[str], changed: Sequence[str], longest: int) -> tuple[list, list]:
-    """Which texts differ from their changed ones in word pieces and are, as these, not too long; the ids of both."""
+    """(indices of the texts whose word pieces change and are at most `longest`, the ids of both sides)"""
     ids = [encoder.tokenizer(list(side))["input_ids"] for side in (texts, changed)]
     return [k for k, (x, y) in enumerate(zip(*ids, strict=True)) if max(len(x), len(y)) <= longest and x != y], ids
 
 
 def column_means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int = 1000) -> list[dict]:
-    """One row for each column: measure, mean, low, high (95 %, resampling rows), n; what is NaN is left out."""
+    """One row for each column: measure, mean, low, high (95 %), n; NaN is left out.
+
+    A bool column is a share, and gets `proportion_interval`; any other is resampled by rows.
+    """
     lines = []
     for column in columns:
-        values = table[column].dropna().to_numpy(float)
-        mean, ends = (values.mean(), bootstrap(np.mean, values, n=n_bootstrap)) if len(values) else (None, (None, None))
-        lines.append({"measure": column, "mean": mean, "low": ends[0], "high": ends[1], "n": len(values)})
+        values = table[column].dropna()
+        mean = low = high = None
+        if len(values):
+            share = values.dtype == bool
+            values = values.to_numpy(float)
+            mean = values.mean()
+            low, high = proportion_interval(values) if share else bootstrap(np.mean, values, n=n_bootstrap)
+        lines.append({"measure": column, "mean": mean, "low": low, "high": high, "n": len(values)})
     return lines
 
 
 def decode_between(
     model, reference, z: np.ndarray, sentence: np.ndarray, pairs: np.ndarray, share: float = 0.5
 ) -> pd.DataFrame:
-    """What is decoded `share` of the way from one vector to another: `position_between` of it, one row a pair.
+    """The text decoded `share` of the way from one vector to another: `position_between` of it, one row a pair.
 
     z (N, D) vectors, sentence (N, H) the encoder's own embeddings of the same texts, pairs (P, 2).
     """
@@ -100,42 +105,42 @@ def decode_between(
 def position_between(
     model, reference, ids: Sequence[Sequence[int]], sentence: np.ndarray, pairs: np.ndarray, share: float
 ) -> pd.DataFrame:
-    """How near texts are to a point between two others, and to language; one row a pair.
+    """How close texts are to a point between two others, and how probable as language; one row a pair.
 
     ids: a text's word pieces for each of the pairs (P, 2); sentence (N, H) the encoder's embeddings of the pairs'
-    texts. Columns: first, second, text, bits_a_token under the reference language model; cosine of the text's
-    embedding to the point so far between the two texts' embeddings; nearest_end, the larger of the two texts' own
-    cosines to it.
+    texts. Columns: first, second, text; bits_a_token under the reference language model; cosine of the text's
+    embedding to the point, `share` of the way between the two texts' embeddings; nearest_end, the larger of the two
+    texts' own cosines to it.
     """
     a, b = pairs.T
     text = model.text(ids)
     point = unit((1 - share) * sentence[a] + share * sentence[b])
-    said = np.zeros_like(point)
-    there = [k for k, t in enumerate(text) if t.strip()]  # an empty text is near to nothing
-    said[there] = model.encoder.sentence_embedding([text[k] for k in there], model.config.max_length).numpy()
+    embedded = np.zeros_like(point)  # of an empty text: its cosine is 0
+    filled = [k for k, t in enumerate(text) if t.strip()]
+    embedded[filled] = model.encoder.sentence_embedding([text[k] for k in filled], model.config.max_length).numpy()
     ends = np.stack([(unit(sentence[side]) * point).sum(1) for side in (a, b)])
     return pd.DataFrame(
         {
             "first": a, "second": b, "text": text, "bits_a_token": bits_a_token(reference, ids),
-            "cosine": (said * point).sum(1), "nearest_end": ends.max(0),
+            "cosine": (unit(embedded) * point).sum(1), "nearest_end": ends.max(0),
         }
     )  # fmt: skip
 
 
 def relative_to_ends(table: pd.DataFrame, real_bits: float) -> pd.DataFrame:
-    """`position_between`'s table with three columns more, and no bits where the text is empty.
+    """`position_between`'s table with three more columns, and no bits where the text is empty.
 
-    times the real bits: bits a token over a real headline's, `real_bits`; beyond the nearest end: how much nearer to
-    the point a text is than the nearer of the two ends; share beyond it: 1 where it is nearer, else 0.
+    times the real bits: bits a token over a real headline's, `real_bits`; beyond the nearest end: the text's cosine
+    to the point less that of the closer of the two ends; share beyond it: whether the text is closer, bool.
     """
     table = table.assign(bits_a_token=table["bits_a_token"].where(table["text"].str.strip() != ""))
     beyond = table["cosine"] - table["nearest_end"]
     new = {"times the real bits": table["bits_a_token"] / real_bits, "beyond the nearest end": beyond}
-    return table.assign(**new, **{"share beyond it": (beyond > 0).astype(float)})
+    return table.assign(**new, **{"share beyond it": beyond > 0})
 
 
 def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """Each text with one of its words replaced by a word of another text, and what that does, one row a text.
+    """Each text with one of its words replaced by a word of another text, and the effect of it, one row a text.
 
     Columns: text, changed; distance, how far the vector moves in units of the mean distance between two of the texts'
     vectors; cosine of the two vectors; tokens_in and tokens_out, the share of positions at which the word pieces
@@ -143,7 +148,7 @@ def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame
     fewer than two texts.
     """
     if len(texts) < 2:
-        raise ValueError(f"{len(texts)} text: its word is replaced by another text's; give at least 2")
+        raise ValueError(f"need at least 2 texts, got {len(texts)}: a word is replaced by another text's")
     rng = np.random.default_rng(seed)
     encoder, longest = model.encoder, model.config.max_length
     words = [text.split() for text in texts]
@@ -155,19 +160,19 @@ def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame
     kept, ids = changed_and_fitting(encoder, texts, changed, longest)
     texts, changed = [texts[k] for k in kept], [changed[k] for k in kept]
     before, after = model.encode(texts), model.encode(changed)
-    said = [model.generate_ids(side) for side in (before, after)]
+    generated = [model.generate_ids(side) for side in (before, after)]
     return pd.DataFrame(
         {
             "text": texts, "changed": changed, "distance": relative_distance(before, after, seed),
             "cosine": (unit(before) * unit(after)).sum(1),
             "tokens_in": [share_differing(ids[0][k][1:], ids[1][k][1:]) for k in kept],
-            "tokens_out": [share_differing(x, y) for x, y in zip(*said, strict=True)],
+            "tokens_out": [share_differing(x, y) for x, y in zip(*generated, strict=True)],
         }
     )  # fmt: skip
 
 
 def share_differing(a: Sequence[int], b: Sequence[int]) -> float:
-    """Share of the longer one's positions at which two rows of ids differ."""
+    """Share of positions, of the longer one, at which two lists of ids differ."""
     longer = max(len(a), len(b))
     return 1 - sum(x == y for x, y in zip(a, b, strict=False)) / longer if longer else 0.0
 

@@ -1,26 +1,26 @@
-"""What is still lost: accuracy by how often a word piece was met, by length, by domain."""
+"""Error analysis: accuracy by the frequency of a word piece in training, by length, by domain."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from invlib.measures.intervals import bootstrap, ratio
+from invlib.measures.intervals import bootstrap, proportion_interval, ratio
 
-FREQUENCY_EDGES = (-1, 0, 10, 100, 1000, np.inf)  # how often a word piece stands in the training headlines
+FREQUENCY_EDGES = (-1, 0, 10, 100, 1000, np.inf)  # a word piece's count in the training headlines
 FREQUENCY_NAMES = ("never", "1 to 10", "11 to 100", "101 to 1000", "more often")
 LENGTHS = (0, 8, 12, 16, 20, 28, np.inf)  # word pieces of a headline, the end token included
 LENGTH_NAMES = ("to 8", "9 to 12", "13 to 16", "17 to 20", "21 to 28", "longer")
 
 
-def position_hits(said: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], config) -> pd.DataFrame:
+def position_hits(generated: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], config) -> pd.DataFrame:
     """One row for each true word piece, the end token included: headline, position (from 1), piece, length, right.
 
-    said: ids without [CLS], reference: ids with [CLS] and [SEP], as `metrics.generated_matches` takes them. length:
+    generated: ids without [CLS], reference: ids with [CLS] and [SEP], as `generated_matches` takes them. length:
     the true word pieces of the headline. [UNK] in the reference counts as wrong.
     """
     rows = []
-    for k, (ids, full) in enumerate(zip(said, reference, strict=True)):
+    for k, (ids, full) in enumerate(zip(generated, reference, strict=True)):
         true = list(full)[1:]
         for t, piece in enumerate(true):
             right = t < len(ids) and ids[t] == piece != config.unk_token_id
@@ -29,24 +29,26 @@ def position_hits(said: Sequence[Sequence[int]], reference: Sequence[Sequence[in
 
 
 def frequency_bins(pieces: Sequence[int], counts: np.ndarray) -> pd.Categorical:
-    """In which bin of FREQUENCY_EDGES each word piece lies by its count in training; counts (V,)."""
+    """The bin of FREQUENCY_EDGES of each word piece by its count in training; counts (V,)."""
     return pd.cut(np.asarray(counts)[np.asarray(pieces)], FREQUENCY_EDGES, labels=FREQUENCY_NAMES)
 
 
 def length_bins(lengths: Sequence[int]) -> pd.Categorical:
-    """In which bin of LENGTHS each headline lies by its word pieces."""
+    """The bin of LENGTHS of each headline by its word pieces."""
     return pd.cut(np.asarray(lengths), LENGTHS, labels=LENGTH_NAMES)
 
 
 def share_by(table: pd.DataFrame, column: str, value: str = "right", n_bootstrap: int = 1000) -> pd.DataFrame:
-    """The share of `value` for each value of `column`, with its 95 % interval by resampling headlines.
+    """The share of `value`, 0 or 1, for each value of `column`, with its 95 % interval over headlines.
 
     table: one row a word piece or one a headline, with the column `headline`. Returns `column`, share, low, high and
-    n (rows), in the order of the column; groups without a row are left out.
+    n (rows), in the order of the column; groups without a row are left out. Headlines are resampled; where each has
+    one row, the interval is `proportion_interval`.
     """
     lines = []
     for name, part in table.groupby(column, observed=True):
-        sums = part.groupby("headline")[value].agg(["sum", "count"]).to_numpy(float)
-        low, high = bootstrap(ratio, *sums.T, n=n_bootstrap)
-        lines.append((name, ratio(*sums.T), low, high, len(part)))
+        hits, rows = part.groupby("headline")[value].agg(["sum", "count"]).to_numpy(float).T
+        one_each = (rows == 1).all()
+        low, high = proportion_interval(hits) if one_each else bootstrap(ratio, hits, rows, n=n_bootstrap)
+        lines.append((name, ratio(hits, rows), low, high, len(part)))
     return pd.DataFrame(lines, columns=[column, "share", "low", "high", "n"])

@@ -1,17 +1,22 @@
-"""Search that asks the encoder: proposed texts are recombined until they mean what the vector means."""
+"""Guided search: decoded texts are refined by re-embedding them and recombining the closest to the vector's meaning.
+
+vec2text's corrector (Morris et al., "Text Embeddings Reveal (Almost) As Much As Text", 2023) is its trained relative:
+there a model learns to refine a text from the difference of the embeddings, here nothing is trained.
+"""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from transformers import set_seed
 
-from invlib.encoders.frozen import continues_word
 from invlib.measures.similarity import unit
+from invlib.models.packed_ids import PackedIds
 
-GOOD_ENOUGH_COSINE = 0.99  # a text whose prefix has this cosine to the vector's own says what the vector means
+GOOD_ENOUGH_COSINE = 0.99  # a text whose embedding has this cosine to the vector's prefix is not refined
 SAMPLING = {"do_sample": True, "temperature": 0.7, "top_k": 8}
-REPEATED = 3  # so many word pieces are not said twice in a recombined text
+REPEATED_NGRAM = 3  # a recombined text may not repeat any n-gram of word pieces this long
+
+Ids = tuple[int, ...]  # word pieces of a text, without special tokens
 
 
 def guided_search(
@@ -20,91 +25,113 @@ def guided_search(
 ) -> list[list[int]]:  # fmt: skip
     """Vectors (N, D) with a semantic prefix -> ids of each text, as `generate_ids` gives them.
 
-    A vector's prefix is a place in the frozen encoder's space, and any text's place there can be asked of the encoder.
-    So where greedy search ends elsewhere, as it does half way between two sentences, `samples` texts are drawn by
-    `search` (what transformers' GenerationConfig takes; None = `SAMPLING`), every other one under normal `noise` on
-    the code, in units of its root mean square. They are `recombined` for `rounds` rounds, `children` a round, and the
-    `kept` nearest to the vector's prefix go on; no recombined text that `repeats` itself is asked for. Nothing is asked
-    but the vector, its decoder and its encoder. A greedy text of `GOOD_ENOUGH_COSINE` is left as it is.
+    A prefix is a point in the space of the frozen encoder's embeddings, and the encoder can embed any text. Greedy
+    search may end at a text far from that point, as it does half way between two sentences. So the search proposes
+    `samples` texts (`propose`), scores each by the cosine of its embedding to the prefix (`score`), and for `rounds`
+    rounds recombines the `kept` best into `children` new ones (`evolve`). It reads nothing but the vector, its decoder
+    and its encoder. A greedy text of `GOOD_ENOUGH_COSINE` stays as it is.
 
-    model: an `InvertibleSentenceModel` whose pooling has a prefix, or `PackedIds`, which can't be sampled: all of its
-    texts but the first are read under noise. seed: sets transformers' random numbers too; what is drawn for a vector
-    depends on those beside it. ValueError for a model without a prefix, and for what `check_vectors` refuses.
+    model: an `InvertibleSentenceModel` whose pooling has a prefix, or `PackedIds`. search: what transformers'
+    GenerationConfig takes; None = `SAMPLING`, and no sampling for `PackedIds`, which has none. What is drawn for a
+    vector depends on seed and on the other vectors of z. ValueError for a model without a prefix, and for what
+    `check_vectors` refuses.
     """
-    packed = hasattr(model, "components")
-    components = getattr(model if packed else getattr(model, "pooling", None), "components", None)
-    if components is None:
+    if model.components is None:
         raise ValueError(
             f"guided search needs a vector with a semantic prefix, as hybrid's; {model.config.row!r} has none"
         )
-    components = torch.as_tensor(components).float().cpu().numpy()  # (H, p)
-    z = torch.as_tensor(model.check_vectors(z)).cpu().numpy()
-    size, c = components.shape[1], model.config
-    search = ({} if packed else SAMPLING) if search is None else search
-    silent, longest = {c.bos_token_id, c.eos_token_id, c.pad_token_id}, c.max_length - 2
-    target = unit(z[:, :size])
-
-    def nearness(texts: Sequence[tuple[int, ...]], owners: Sequence[int]) -> np.ndarray:
-        """Cosines (len(texts),) of the texts' prefixes to those of the vectors that they are for."""
-        said = [text if text.strip() else "." for text in model.text(texts)]
-        there = unit(model.encoder.sentence_embedding(said, c.max_length).numpy() @ components)
-        return (there * target[list(owners)]).sum(1)
-
-    def pieces(rows: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
-        return [tuple(i for i in row if i not in silent)[:longest] for row in rows]
-
-    said = [list(row) for row in model.generate_ids(z)]
-    greedy = pieces(said)
-    open_ = np.flatnonzero(nearness(greedy, range(len(z))) < GOOD_ENOUGH_COSINE).tolist() if len(z) else []
-    if not open_:
-        return said
-    goes_on = continues_word(model.encoder.tokenizer, model.encoder.vocab_size).tolist()
-    rng = np.random.default_rng(seed)
-    set_seed(seed)
-    scale = noise * np.sqrt((z[open_, size:] ** 2).mean(1, keepdims=True))
-    new = {k: {greedy[k]} for k in open_}
-    for turn in range(samples):
-        vectors = z[open_].copy()
-        if turn % 2 or not search:
-            vectors[:, size:] += scale * rng.standard_normal(vectors[:, size:].shape, dtype=np.float32)
-        for k, row in zip(open_, pieces(model.generate_ids(vectors, **search)), strict=True):
-            new[k].add(row)
-    found: dict[int, dict[tuple[int, ...], float]] = {k: {} for k in open_}  # a text's cosine to its vector's prefix
+    if search is None:
+        search = {} if isinstance(model, PackedIds) else SAMPLING
+    z = model.check_vectors(z)
+    prefix = unit(z[:, : model.components.shape[1]])
+    generated = [list(ids) for ids in model.generate_ids(z)]
+    greedy = word_pieces(model, generated)
+    unsolved = np.flatnonzero(score(model, greedy, prefix) < GOOD_ENOUGH_COSINE)
+    if not len(unsolved):
+        return generated
+    prefix, rng = prefix[unsolved], np.random.default_rng(seed)
+    with torch.random.fork_rng():  # transformers samples from torch's global generator
+        torch.manual_seed(seed)
+        new = propose(model, z[unsolved], samples, noise, search, rng)
+    for k, texts in zip(unsolved, new, strict=True):
+        texts.add(greedy[k])
+    continues = model.encoder.continues_word().tolist()
+    cosines: list[dict[Ids, float]] = [{} for _ in unsolved]  # of each vector's texts to its prefix
     for turn in range(rounds + 1):
-        asked = [(k, row) for k in open_ for row in sorted(new[k]) if row and row not in found[k]]
-        if asked:
-            cosines = nearness([row for _, row in asked], [k for k, _ in asked]).tolist()
-            for (k, row), cosine in zip(asked, cosines, strict=True):
-                found[k][row] = cosine
+        unscored = [(k, ids) for k, texts in enumerate(new) for ids in sorted(texts) if ids and ids not in cosines[k]]
+        owners = [k for k, _ in unscored]
+        found = score(model, [ids for _, ids in unscored], prefix[owners]).tolist()
+        for (k, ids), cosine in zip(unscored, found, strict=True):
+            cosines[k][ids] = cosine
         if turn < rounds:
-            for k in open_:
-                best = sorted(found[k], key=found[k].get, reverse=True)[:kept]
-                made = {recombined(best, goes_on, longest, rng) for _ in range(children)} if best else set()
-                new[k] = {row for row in made if not repeats(row)}
-    for k in open_:
-        if found[k]:
-            said[k] = [*max(found[k], key=found[k].get), c.eos_token_id]
-    return said
+            new = [evolve(texts, kept, children, continues, model.config.max_length - 2, rng) for texts in cosines]
+    for k, texts in zip(unsolved, cosines, strict=True):
+        if texts:
+            generated[k] = [*max(texts, key=texts.get), model.config.eos_token_id]
+    return generated
 
 
-def repeats(row: Sequence[int], n: int = REPEATED) -> bool:
-    """Whether n word pieces one after another stand in it twice: recombining is prone to say the same again."""
-    runs = [tuple(row[k : k + n]) for k in range(len(row) - n + 1)]
-    return len(set(runs)) < len(runs)
+def word_pieces(model, generated: Iterable[Sequence[int]]) -> list[Ids]:
+    """Generated ids without special tokens, cut to what fits the model."""
+    c = model.config
+    special = {c.bos_token_id, c.eos_token_id, c.pad_token_id}
+    return [tuple(i for i in ids if i not in special)[: c.max_length - 2] for ids in generated]
 
 
-def recombined(
-    texts: Sequence[tuple[int, ...]], continues: Sequence[bool], longest: int, rng: np.random.Generator
-) -> tuple[int, ...]:
+def score(model, texts: Sequence[Ids], prefix: np.ndarray) -> np.ndarray:
+    """Cosine of each text's embedding, projected as the prefix is, to its prefix; prefix (N, p) -> (N,)."""
+    if not len(texts):
+        return np.zeros(0)
+    decoded = [text if text.strip() else "." for text in model.text(texts)]
+    embedded = model.encoder.sentence_embedding(decoded, model.config.max_length).numpy()
+    return (unit(embedded @ model.components) * prefix).sum(1)
+
+
+def propose(model, z: np.ndarray, samples: int, noise: float, search: dict, rng: np.random.Generator) -> list[set[Ids]]:
+    """Different texts that `search` finds for each vector (N, D) in `samples` passes.
+
+    Every other pass, or every one where `search` is empty, moves the code by normal noise, `noise` times the code's
+    root mean square; the prefix stays.
+    """
+    found, size = [set() for _ in z], model.components.shape[1]
+    scale = noise * np.sqrt((z[:, size:] ** 2).mean(1, keepdims=True))
+    for turn in range(samples):
+        moved = z.copy()
+        if turn % 2 or not search:
+            moved[:, size:] += scale * rng.standard_normal(moved[:, size:].shape, dtype=np.float32)
+        for texts, ids in zip(found, word_pieces(model, model.generate_ids(moved, **search)), strict=True):
+            texts.add(ids)
+    return found
+
+
+def evolve(
+    cosines: dict[Ids, float], kept: int, children: int, continues: Sequence[bool], longest: int,
+    rng: np.random.Generator,
+) -> set[Ids]:  # fmt: skip
+    """New texts from the `kept` of highest cosine, `recombined` `children` times; none that repeats an n-gram."""
+    if not cosines:
+        return set()
+    best = sorted(cosines, key=cosines.get, reverse=True)[:kept]
+    made = {recombined(best, continues, longest, rng) for _ in range(children)}
+    return {ids for ids in made if not repeats(ids)}
+
+
+def repeats(ids: Sequence[int], n: int = REPEATED_NGRAM) -> bool:
+    """Whether an n-gram occurs twice: recombining tends to repeat parts."""
+    ngrams = [tuple(ids[k : k + n]) for k in range(len(ids) - n + 1)]
+    return len(set(ngrams)) < len(ngrams)
+
+
+def recombined(texts: Sequence[Ids], continues: Sequence[bool], longest: int, rng: np.random.Generator) -> Ids:
     """A new text out of two of `texts` (the best first, and the likelier chosen), of `longest` word pieces at most.
 
-    Mostly the beginning of one and the end of the other; at times a part left out, or a part of the other put in. It is
-    cut between words: continues (V,) says which pieces go on with one.
+    Mostly the beginning of one and the end of the other; at times a part left out, or a part of the other inserted.
+    Texts are cut between words: continues (V,) is True for a word piece that continues a word.
     """
     a = texts[min(len(texts) - 1, int(rng.exponential(len(texts) / 3)))]
     b = texts[int(rng.integers(len(texts)))]
 
-    def cuts(text: tuple[int, ...], n: int) -> Iterable[int]:
+    def cuts(text: Ids, n: int) -> list[int]:
         between = [k for k in range(len(text) + 1) if k == len(text) or not continues[text[k]]]
         return sorted(int(k) for k in rng.choice(between, size=n))
 

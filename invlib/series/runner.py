@@ -1,9 +1,7 @@
 """The runner: `python -m invlib.series` executes the numbered notebooks in order into a folder of runs/."""
 
 import argparse
-import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -26,8 +24,6 @@ from invlib.series.notebooks import (
     stamp,
 )
 
-# What `-p` takes; preset and run have options of their own
-OVERRIDES = ("data", "encoder", "scorers", "rows", "seed", "language_model")
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "bert-score", "sacrebleu", "numpy", "pandas")
 
 
@@ -40,17 +36,12 @@ def files(folder: Path) -> dict[str, int]:
 
 def produced(before: dict[str, int], after: dict[str, int]) -> str:
     """What is new or changed, in a few words: models by name, single files by name, other folders by their count."""
-    groups: dict[str, set[str]] = {}
-    for name in (name for name, when in after.items() if before.get(name) != when):
-        top, *rest = Path(name).parts
-        groups.setdefault(top, set()).add(rest[0] if rest else "")
-    words = []
-    for top, names in sorted(groups.items()):
-        if names == {""}:
-            words.append(top)
-        else:
-            words.append(f"{top}/{names.pop()}" if len(names) == 1 else f"{top}/ ({len(names)})")
-    return ", ".join(words)
+    changed = [Path(name).parts for name, when in after.items() if before.get(name) != when]
+    within = {top: {rest[0] for other, *rest in changed if other == top and rest} for top, *_ in changed}
+    counted = {
+        top: f"/{min(names)}" if len(names) == 1 else f"/ ({len(names)})" for top, names in within.items() if names
+    }
+    return ", ".join(top + counted.get(top, "") for top in sorted(within))
 
 
 def run_series(
@@ -59,7 +50,6 @@ def run_series(
     parameters: dict,
     *,
     resume: bool = False,
-    solutions: bool = False,
     say: Callable[..., None] = print,
 ) -> None:
     """Execute notebooks in order into `folder`; one line each through `say`, and in log.txt.
@@ -76,7 +66,7 @@ def run_series(
         paths.log_line(folder, f"{notebook.stem} starts")
         before, start = files(folder), time.monotonic()
         try:
-            execute(notebook, folder, parameters, solutions)
+            execute(notebook, folder, parameters)
         except NotebookFailed as error:
             say("FAILED", flush=True)
             paths.log_line(folder, f"{notebook.stem} failed: {str(error).splitlines()[-1]}")
@@ -93,14 +83,14 @@ def run_series(
 def write_settings(folder: Path, settings, parameters: dict) -> None:
     """Write what a run is made with to settings.json: settings, device, versions, data. Other keys stay."""
     from invlib.settings import device
+    from invlib.training.record import records
 
     path = folder / "settings.json"
     record = paths.read_json(path) if path.is_file() else {}
     versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
-    record |= dataclasses.asdict(settings) | {"split": {"train": 0.9, "validation": 0.05, "test": 0.05}}
+    record |= settings.values() | {"split": {"train": 0.9, "validation": 0.05, "test": 0.05}}
     record |= {"parameters": parameters, "device": device().type, "versions": versions}
-    trained = [paths.read_json(file) for file in sorted(folder.glob("models/*/training.json"))]
-    if hashes := sorted({model["data_hash"] for model in trained if "data_hash" in model}):
+    if hashes := sorted({training.identity.data_hash for training in records(folder).values()}):
         record["data_hash"] = ", ".join(hashes)  # more than one: the models saw different headlines
     paths.write_json(path, record)
 
@@ -122,13 +112,11 @@ def newest_run() -> Path:
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]]) -> dict:
-    """`-p name value` pairs as parameters; ValueError for a name that is none, or a seed that is no whole number."""
+    """`-p name value` pairs as parameters; ValueError for preset or run, or a seed that is no whole number."""
     values: dict = {}
     for name, value in pairs:
         if name in ("preset", "run"):
-            raise ValueError(f"give it as --{name} {value}")
-        if name not in OVERRIDES:
-            raise ValueError(f"unknown parameter {name!r}; parameters are {', '.join(OVERRIDES)}")
+            raise ValueError(f"{name} has an option of its own: give it as --{name} {value}")
         if name == "seed" and not re.fullmatch(r"\d+", value):
             raise ValueError(f"seed is a whole number, not {value!r}")
         path = Path(value).expanduser()
@@ -157,10 +145,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         default=[],
         dest="pairs",
         metavar=("NAME", "VALUE"),
-        help=f"a parameter of the notebooks: {', '.join(OVERRIDES)}",
-    )
-    parser.add_argument(
-        "--solutions", action="store_true", help="execute the exercises' solutions too, in a temporary run"
+        help="a name in the notebooks' parameters cells: data, encoder, rows, seed, ...",
     )
     return parser.parse_args(argv)
 
@@ -171,7 +156,7 @@ def choose_folder(args: argparse.Namespace, preset: str) -> Path:
         return paths.run_folder(args.run)
     if args.resume:
         return newest_run()
-    if args.solutions or preset == "smoke":
+    if preset == "smoke":
         return Path(tempfile.mkdtemp(prefix=f"invlib-{preset}-"))
     if (args.only or args.start) and (paths.RUNS / "last").exists():
         return (paths.RUNS / "last").resolve()  # a part of the series builds on what the others left
@@ -183,7 +168,7 @@ def check_part(folder: Path, made: dict, settings, asked: Iterable[str]) -> None
 
     made: the run's settings.json; settings: those of the part; asked: which of them the command line named.
     """
-    now = json.loads(json.dumps(dataclasses.asdict(settings)))  # as settings.json holds it: lists, no tuples
+    now = settings.values()
     if others := [name for name in asked if now[name] != made.get(name)]:
         old, new = (", ".join(f"{name} {values.get(name)}" for name in others) for values in (made, now))
         raise ValueError(
@@ -196,9 +181,10 @@ def prepare(args: argparse.Namespace):
     """(series, those to run, folder, settings, parameters) of a command line; ValueError or FileNotFoundError else."""
     from invlib.settings import auto_preset, load_preset
 
-    asked = parse_parameters(args.pairs)
     notebooks = notebooks_of(paths.NOTEBOOKS)
     chosen = pick(notebooks, args.only, args.start)
+    asked = parse_parameters(args.pairs)
+    check_parameters(chosen, asked)
     preset = args.preset if args.preset not in (None, "auto") else None
     folder = choose_folder(args, preset or auto_preset())
     made = paths.read_json(folder / "settings.json") if (folder / "settings.json").is_file() else None
@@ -208,19 +194,12 @@ def prepare(args: argparse.Namespace):
             raise ValueError(f"{folder} was made with preset {made['preset']}, not {preset}; give another --run")
         preset = made["preset"]
         if args.resume or part:  # the rest of a run is made as its beginning was
-            recorded = {k: v for k, v in made.get("parameters", {}).items() if k in OVERRIDES}
+            recorded = {name: value for name, value in made.get("parameters", {}).items() if name != "preset"}
     settings = load_preset(preset, **recorded | asked)
     if made and part:
         check_part(folder, made, settings, asked)
         asked = {}  # they say what the run has anyway: its executed notebooks stay valid
-    parameters = {"preset": settings.preset, **recorded, **asked}
-    check_parameters(chosen, parameters)
-    return notebooks, chosen, folder, settings, parameters
-
-
-def plural(n: int, noun: str) -> str:
-    """A number with its noun: 1 notebook, 2 notebooks."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return notebooks, chosen, folder, settings, {"preset": settings.preset, **recorded, **asked}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -243,14 +222,15 @@ def main(argv: list[str] | None = None) -> int:
             print(f"invlib.series.runner: missing: {', '.join(missing)}; nothing was started", file=sys.stderr)
             return 2
         minutes = [plan.get("minutes", {}).get(path.name[:2]) for path in chosen]
-        known = "a time not measured yet" if None in minutes else f"about {plural(round(sum(minutes)), 'minute')}"
-        print(f"{plural(len(chosen), 'notebook')}, {known}; progress is in {folder / 'log.txt'}\n", flush=True)
+        unknown = f", and {minutes.count(None)} of a time not known yet" if None in minutes else ""
+        needed = f"about {round(sum(filter(None, minutes)))} min{unknown}"
+        print(f"notebooks: {len(chosen)}, {needed}; progress is in {folder / 'log.txt'}\n", flush=True)
 
         name = folder.name if folder.parent == paths.RUNS.resolve() else folder
         again = f"Go on with: make run RUN={name} ARGS=--resume (or python -m invlib.series --resume --run {name})"
         try:
             write_settings(folder, settings, parameters)
-            run_series(chosen, folder, parameters, resume=args.resume, solutions=args.solutions)
+            run_series(chosen, folder, parameters, resume=args.resume)
             write_settings(folder, settings, parameters)  # again: now with the hash of the data that was read
         except NotebookFailed as error:
             print(f"\n{error}\n\nWhat was done is in {folder}. {again}", file=sys.stderr)
@@ -258,8 +238,11 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             print(f"\nWhat was done is in {folder}. {again}", file=sys.stderr)
             return 130
+        except OSError as error:  # a folder that can't be written, a full disk
+            print(f"invlib.series.runner: {error}; the run writes to {folder}. {again}", file=sys.stderr)
+            return 2
         whole = all(is_complete(folder / "notebooks" / path.name, stamp(path, parameters)) for path in notebooks)
-        if whole and settings.preset != "smoke" and not args.solutions:
+        if whole and settings.preset != "smoke":
             point_last(folder)
         print(f"\n{tables.closing_table(folder)}\n\n{folder}", flush=True)
     return 0

@@ -7,18 +7,18 @@ import pandas as pd
 
 from invlib import paths
 from invlib.data.deck import DECK
+from invlib.measures.metrics import METRICS, Metric
+from invlib.rows import ROWS
 
 NONE = "–"  # not measured
 ORDER = ("study", "gpu", "deck", "cpu")  # which published run README.md shows: the first of these that exists
-ROWS = ("rnn", "encoder_only", "cls_decoder", "att_pool")  # the order of the main table; others follow by name
 PROVENANCE = ("preset", "seed", "data_source", "data_hash", "encoder", "scorers", "device")
-CONTROLLED = ("accuracy", "generated_accuracy", "exact_match", "bertscore_f1", "paraphrase_similarity")
 TIME_MARK, CONTROL_MARK, ONE_STEP_MARK, REFERENCE_MARK = "†", "‡", "§", "¶"
 MARKS = {
     TIME_MARK: "stopped by its time limit before its plateau",
-    CONTROL_MARK: "its 95 % interval is not clear of its shuffled control's: the row does not count",
+    CONTROL_MARK: "not clearly better than its shuffled control: the figure does not count",
     ONE_STEP_MARK: "not teacher-forced: all positions in one step",
-    REFERENCE_MARK: "under the reference language model of a later sitting, not that of the other rows",
+    REFERENCE_MARK: "under another reference language model than the other models",
 }
 ONE_STEP_NOTE = f"{ONE_STEP_MARK} {MARKS[ONE_STEP_MARK]}"
 
@@ -35,11 +35,16 @@ def load_metrics(folder: str | Path) -> pd.DataFrame:
     keys = dict.fromkeys([key for row in objects for key in row] + ["variant", "search"])
 
     def place(row: dict) -> tuple:
-        rank = ROWS.index(row["model"]) if row["model"] in ROWS else len(ROWS)
-        return rank, row["model"], row["embedding_dim"], str(row.get("variant") or ""), str(row.get("search") or "")
+        name = row["model"], row["embedding_dim"], str(row.get("variant") or ""), str(row.get("search") or "")
+        return rank(row["model"]), *name
 
     rows = [[row.get(key) for key in keys] for row in sorted(objects, key=place)]
     return pd.DataFrame(rows, columns=list(keys), dtype=object)
+
+
+def rank(row_id: str) -> int:
+    """Where a row stands in the tables; what the study's table does not know comes last."""
+    return list(ROWS).index(row_id) if row_id in ROWS else len(ROWS)
 
 
 def published(more: str | None = None) -> Path | None:
@@ -86,7 +91,7 @@ def deck_table(metrics: pd.DataFrame) -> pd.DataFrame:
             "BERTScore, deck (deberta)": number(deck.get(key, {}).get("bertscore_f1")),
             ours: beside_control(here.get(key, {}), "bertscore_f1"),
         }
-        for key in sorted({*deck, *here}, key=lambda key: (ROWS.index(key[0]) if key[0] in ROWS else len(ROWS), *key))
+        for key in sorted({*deck, *here}, key=lambda key: (rank(key[0]), *key))
     ]
     return pd.DataFrame(rows)
 
@@ -94,59 +99,49 @@ def deck_table(metrics: pd.DataFrame) -> pd.DataFrame:
 def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """results/README.md's tables of one run, by title, as strings: the text, its controls, the vector, the cost."""
     rows = metrics.to_dict("records")
-    names = [{"model": label(row), "D": f"{row['embedding_dim']}", "search": row.get("search") or NONE} for row in rows]
     usual = usual_reference(metrics)
-    text, controls, vector, cost = [], [], [], []
-    for name, row in zip(names, rows, strict=True):
-        top_k = row.get("top_k") or {}
-        text.append(
-            name
-            | {
-                "teacher-forced accuracy": marked(row, with_interval(row, "accuracy")),
-                "top 10": number(top_k.get("10", top_k.get(10))),
-                "headlines": str(row.get("n") or NONE),
-                "generated accuracy": with_interval(row, "generated_accuracy"),
-                "exact match": with_interval(row, "exact_match"),
-                "BLEU": number(row.get("bleu"), 1),
-                f"BERTScore ({row.get('bertscore_model') or NONE})": with_interval(row, "bertscore_f1"),
-                f"paraphrase ({row.get('paraphrase_model') or NONE})": with_interval(row, "paraphrase_similarity"),
-            }
-        )
-        controls.append(
-            name
-            | {
-                f"{key}, {metric.replace('_', ' ')}": marked(row, with_interval(control(row, key), metric), metric)
-                for key in ("no_vector", "shuffled_vector")
-                for metric in CONTROLLED
-                if any(metric in control(other, key) for other in rows)
-            }
-        )
-        vector.append(
-            name
-            | {
-                "recovered bits": with_interval(row, "recovered_bits", 1) + reference_mark(row, usual),
-                "reference's bits": number(row.get("reference_bits"), 1),
-                "bits a number": number(row.get("utilisation"), 3),
-                "rank correlation with the encoder": with_interval(row, "rank_correlation", 2),
-                "recall@10": with_interval(row, "recall_at_10", 2),
-            }
-        )
-        seconds = row.get("train_seconds")
-        cost.append(
-            name
-            | {
-                "trained": millions(row.get("trainable_parameters")),
-                "frozen": millions(row.get("frozen_parameters")),
-                "encoder layers": ", ".join(map(str, row.get("encoder_layers") or [NONE])),
-                "minutes": number(None if seconds is None else seconds / 60, 1),
-                "encode, ms": number(row.get("encode_ms"), 1),
-                "decode, ms": number(row.get("decode_ms"), 1),
-                "headlines": str(row.get("n") or NONE),
-            }
-        )
-    parts = {"The text": text, "Its controls": controls, "The vector": vector, "The cost": cost}
-    tables = {title: pd.DataFrame(rows).fillna(NONE) for title, rows in parts.items()}
+    parts: dict[str, list[dict]] = {"The text": [], "Its controls": [], "The vector": [], "The cost": []}
+    for row in rows:
+        name = {"model": label(row), "D": f"{row['embedding_dim']}", "search": row.get("search") or NONE}
+        top_k, seconds = row.get("top_k") or {}, row.get("train_seconds")
+        scorer = {"bertscore_f1": row.get("bertscore_model"), "paraphrase_similarity": row.get("paraphrase_model")}
+        text = {
+            m.short + (f" ({scorer[m.name] or NONE})" if m.name in scorer else ""): shown(row, m)
+            for m in METRICS if m.about == "text"
+        }  # fmt: skip
+        text |= {"top 10": number(top_k.get("10", top_k.get(10))), "headlines": str(row.get("n") or NONE)}
+        controls = {
+            f"{key}, {m.short}": marked(row, with_interval(control(row, key), m.name), m.name)
+            for key in ("no_vector", "shuffled_vector")
+            for m in METRICS
+            if m.controlled and any(m.name in control(other, key) for other in rows)
+        }
+        vector = {m.short: shown(row, m) for m in METRICS if m.about == "vector"}
+        vector["recovered bits"] += reference_mark(row, usual)
+        vector |= {
+            "reference's bits": number(row.get("reference_bits"), 1),
+            "bits per number": number(row.get("utilisation"), 3),
+        }
+        cost = {
+            "trained": millions(row.get("trainable_parameters")),
+            "frozen": millions(row.get("frozen_parameters")),
+            "encoder layers": ", ".join(map(str, row.get("encoder_layers") or [NONE])),
+            "minutes": number(None if seconds is None else seconds / 60, 1),
+            "steps": number(row.get("steps"), 0),
+            "encode, ms": number(row.get("encode_ms"), 1),
+            "decode, ms": number(row.get("decode_ms"), 1),
+            "threads": number(row.get("threads"), 0),
+            "headlines": str(row.get("n") or NONE),
+        }
+        for part, values in zip(parts.values(), (text, controls, vector, cost), strict=True):
+            part.append(name | values)
+    tables = {title: pd.DataFrame(lines).fillna(NONE) for title, lines in parts.items()}
     return {title: table for title, table in tables.items() if table.shape[1] > 3}
+
+
+def shown(row: dict, metric: Metric) -> str:
+    """A metric of a model as text, with its interval and its marks."""
+    return marked(row, with_interval(row, metric.name, metric.digits), metric.name)
 
 
 def examples_table(folder: str | Path, n: int = 6) -> pd.DataFrame:
@@ -168,7 +163,7 @@ def examples_table(folder: str | Path, n: int = 6) -> pd.DataFrame:
 
 
 def main_rows(metrics: pd.DataFrame) -> list[dict]:
-    """The rows of the main table: greedy search, without the no-vector twins, which stand among the controls."""
+    """The models of the main table: greedy search, without the no-vector models, which are controls."""
     rows = metrics.to_dict("records")
     return [row for row in rows if row.get("search") in (None, "greedy") and not row["model"].startswith("no_vector")]
 
@@ -179,9 +174,15 @@ def control(row: dict, name: str) -> dict:
 
 
 def clear_of_control(row: dict, metric: str = "generated_accuracy") -> bool | None:
-    """Whether a row's 95 % interval lies above its shuffled control's; None where one of them was not measured."""
-    low = ((row.get("ci95") or {}).get(metric) or [None])[0]
+    """Whether a model is better than its shuffled control on the same headlines; None where it was not measured.
+
+    The paired difference decides. Files from before it was measured have the two intervals alone: then a model is
+    better where they do not overlap, which asks for more.
+    """
     shuffled = control(row, "shuffled_vector")
+    if paired := (shuffled.get("better_by") or {}).get(metric):
+        return paired[1] > 0
+    low = ((row.get("ci95") or {}).get(metric) or [None])[0]
     high = ((shuffled.get("ci95") or {}).get(metric) or [None])[-1]
     return None if low is None or high is None else low > high
 
@@ -292,15 +293,17 @@ def results_readme() -> str:
     """results/README.md: every published run's full tables, with controls, intervals and cost."""
     parts = [
         "# Results",
-        "Made by `make publish` from each run's metrics.json. Test split; 95 % intervals in brackets, by bootstrap "
-        f"over headlines; {NONE} was not measured; "
+        "Made by `make publish` from each run's metrics.json. Test split; 95 % intervals in brackets: Wilson for exact "
+        f"match, bootstrap over headlines for the rest; {NONE} was not measured; "
         f"{'; '.join(f'{mark} {meaning}' for mark, meaning in MARKS.items())}. "
         "`no_vector` is a decoder of the same shape trained on a constant vector, `shuffled_vector` the trained model "
         "with another headline's vector.",
         "In metrics.json accuracy, top_k and recovered_bits (of reference_bits, under the reference language model "
         "reference_model) are over the n_forced headlines of the split, what is generated over its first n; "
-        "utilisation is recovered bits per number of the vector; encode_ms and decode_ms are per headline; "
-        "stopped_by tells what ended the training; null is what was not measured.",
+        "utilisation is recovered bits per number of the vector; encode_ms and decode_ms are per headline, the median "
+        "of five turns in one sitting, with threads of the CPU; stopped_by tells what ended the training, and "
+        "max_steps = steps repeats it; better_by is the paired difference to the shuffled control, with its 95 % "
+        "interval; null is what was not measured.",
     ]
     for folder in sorted(path.parent for path in paths.RESULTS.glob("*/metrics.json")):
         parts += [f"## {folder.name}", provenance(folder)]

@@ -13,7 +13,7 @@ from invlib import paths
 
 
 class Clock(TrainerCallback):
-    """Stops a row at its time limit, counted over resumes, and writes a line a minute to the run's log."""
+    """Stops a training at its time limit, counted over resumes, and writes a line a minute to the run's log."""
 
     def __init__(self, name: str, minutes: float | None, run: Path, clock_file: Path):
         self.name, self.minutes, self.run, self.file = name, minutes, run, clock_file
@@ -28,7 +28,7 @@ class Clock(TrainerCallback):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What is done inside is not on the row's time: measuring that no model depends on."""
+        """The time inside does not count: for measurements that no model depends on."""
         paused = time.monotonic()
         yield
         self.started += time.monotonic() - paused
@@ -73,8 +73,9 @@ class EpochCurve(TrainerCallback):
         }  # fmt: skip
         self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
         paths.write_csv(self.file, pd.DataFrame(self.rows))
+        bertscore = "" if row["bertscore_f1"] is None else f" bertscore {row['bertscore_f1']:.3f}"
         paths.log_line(
             self.clock.run,
             f"{self.clock.name} epoch {row['epoch']:.2f} validation loss {row['validation_loss']:.3f} "
-            f"accuracy {row['accuracy']:.3f} bertscore {row['bertscore_f1'] or float('nan'):.3f}",
+            f"accuracy {row['accuracy']:.3f}{bertscore}",
         )

@@ -1,4 +1,4 @@
-"""Half way between two headlines: what a vector that lies there is taught to say, which is something of both."""
+"""Mixup of two headlines: a vector between them, to be decoded to a splice of both."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 NEAREST, FARTHEST = 0.3, 0.5  # how far a vector is moved to another headline's
-OVERLAP = 8  # word pieces that the two parts would share if both headlines were one
+OVERLAP = 8  # word pieces that the two parts would share if both headlines were the same
 REMEMBERED = 512  # headlines of the last batches, of all lengths; a batch's own are all about as long
 
 
 def splice(
     first: Sequence[int], second: Sequence[int], longest: int, continues: Sequence[bool], overlap: int = OVERLAP
 ) -> list[int]:
-    """Word pieces of both: the first one's to a little beyond the middle, then the second one's from before it.
+    """Word pieces of both: the first text to a little beyond its middle, then the second from a little before it.
 
-    The two meet near the middle of the shorter one. The part of the second begins `overlap` places before the first
-    one's ends (as far as it has so many), at the beginning of a word: continues (V,) says which pieces go on with one.
-    At most `longest` pieces: what is too much is left out of the second one's beginning.
+    They meet near the middle of the shorter one. The second part begins `overlap` positions before the first part ends
+    (where it has so many), at the start of a word: continues (V,) tells which pieces continue one. At most `longest`
+    pieces; the beginning of the second part is cut where there are more.
     """
     end = min(len(first), min(len(first), len(second)) // 2 + overlap // 2)
     start = max(0, end - overlap, len(second) - (longest - end))
@@ -27,14 +27,14 @@ def splice(
 
 
 class Mixup:
-    """Moves a share of a batch's headlines towards earlier ones, and says what is to be decoded there.
+    """Moves a share of a batch's vectors towards those of earlier headlines, and gives the text to decode there.
 
-    A mixed vector is `NEAREST` to `FARTHEST` of the way to another headline's; its text is `splice` of both, the
-    nearer one first. At the very middle neither is nearer, and either may begin.
+    A mixed vector lies `NEAREST` to `FARTHEST` of the way to another headline's; its text is the `splice` of both, the
+    nearer one first.
     """
 
     def __init__(self, continues: Tensor, eos_token_id: int, max_length: int):
-        """continues (V,) bool: the word pieces that go on with a word, '##s'; max_length: [CLS] and [SEP] included."""
+        """continues (V,) bool: the word pieces that continue a word, '##s'; max_length: [CLS] and [SEP] included."""
         self.continues, self.eos_token_id, self.max_length = continues.tolist(), eos_token_id, max_length
         self.known: list[tuple[Tensor, list[int]]] = []  # vector, word pieces without [CLS] and [SEP]
 
@@ -50,8 +50,8 @@ class Mixup:
         others, texts = z.detach().clone(), list(rows)
         for k in moved.nonzero().flatten().tolist():
             others[k], pieces = self.known[int(torch.randint(len(self.known), ()))]
-            said = splice(rows[k][1:-1], pieces, self.max_length - 2, self.continues)
-            texts[k] = [rows[k][0], *said, self.eos_token_id]
+            text = splice(rows[k][1:-1], pieces, self.max_length - 2, self.continues)
+            texts[k] = [rows[k][0], *text, self.eos_token_id]
         mixed = torch.where(moved.unsqueeze(1), z + way * (others - z), z)
         kept = [(vector, rows[k][1:-1]) for k, vector in enumerate(z.detach()) if real[k]]
         self.known = (kept + self.known)[:REMEMBERED]

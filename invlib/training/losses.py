@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from invlib.encoders.frozen import FrozenEncoder, mean_pooling
+from invlib.encoders.frozen import FrozenEncoder
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def draw_candidates(
 ) -> tuple[Tensor, Tensor]:
     """The word pieces that a step's softmax runs over: the batch's own, and `n_random` others drawn evenly.
 
-    hard_negatives (V, k): the pieces that each piece is taken for most easily; the batch's own bring theirs along.
+    hard_negatives (V, k): the pieces nearest to each piece; those of the batch's own pieces are added.
     generator: where the draws come from, on the labels' device; torch's own by default.
     Returns candidates (C,) int64, sorted, and correction (C,) float32. A drawn piece stands for the
     (pieces not in the batch) / n_random pieces that were not drawn, so the logarithm of that ratio is added to its
@@ -60,9 +60,9 @@ def reconstruction_loss(
 
 
 def sent_sim_loss(model, encoder: FrozenEncoder, batch: dict[str, Tensor], n_sentences: int | None = None) -> Tensor:
-    """1 - cosine between the encoder's sentence embedding of the reference and of what the decoder says.
+    """1 - cosine between the encoder's sentence embedding of the reference and of the decoder's prediction.
 
-    What it says is read as expected word embeddings: at each position the encoder's word embeddings averaged under
+    The prediction is read as expected word embeddings: at each position the encoder's word embeddings averaged under
     the decoder's softmax (teacher-forced), so that the gradient runs through the frozen encoder into the decoder.
     batch: input_ids, attention_mask (B, T), token_embeddings (B, T, H * layers), reference (B, H), the encoder's
     sentence embeddings. Reads the first `n_sentences`. Returns a scalar in [0, 2].
@@ -77,5 +77,5 @@ def sent_sim_loss(model, encoder: FrozenEncoder, batch: dict[str, Tensor], n_sen
     positions = F.pad(mask[:, 1:].bool(), (1, 0))  # the labelled positions, (B, T)
     expected[positions] = (probabilities @ table).to(expected.dtype)
     states = encoder.model(inputs_embeds=expected, attention_mask=mask).last_hidden_state
-    said = mean_pooling(states.float(), mask)
-    return (1 - F.cosine_similarity(said, part["reference"].float(), dim=-1)).mean()
+    predicted = encoder.pool(states.float(), mask)
+    return (1 - F.cosine_similarity(predicted, part["reference"].float(), dim=-1)).mean()

@@ -1,12 +1,122 @@
-"""What is known of a training: its settings, its data, how it ended."""
+"""The record of a training, training.json: the one place that writes it, reads it, compares it and migrates it."""
 
 import dataclasses
 import hashlib
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from invlib import paths
-from invlib.settings import Settings
+from invlib.settings import MODEL_GROUPS, Settings, device, with_tuples
+
+FILE = "training.json"
+VERSION = 2  # of the file; an older one is migrated when it is read
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a training depends on: its settings, its headlines, and the weights of the encoder that it reads."""
+
+    settings: dict
+    data_hash: str
+    encoder_hash: str | None = None  # of a language model: of the vocabulary; None in old records: not known
+
+    def same(self, other: "Identity") -> bool:
+        """Whether both trainings would give the same model."""
+        known = None in (self.encoder_hash, other.encoder_hash) or self.encoder_hash == other.encoder_hash
+        return known and self.settings == other.settings and self.data_hash == other.data_hash
+
+    def write(self, file: Path) -> None:
+        paths.write_json(file, vars(self) | {"version": VERSION})
+
+    @classmethod
+    def read(cls, file: Path) -> "Identity":
+        return cls.of(migrated(paths.read_json(file)))
+
+    @classmethod
+    def of(cls, values: dict) -> "Identity":
+        """The identity among the values of a file."""
+        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls)})
+
+
+def identity_of(settings: Settings, data_hash: str, encoder_hash: str) -> Identity:
+    """The identity of a model's training, as it is read back from JSON."""
+    return Identity(settings.values(*MODEL_GROUPS), data_hash, encoder_hash)
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How one model, or one language model, was trained. What was not written down is None.
+
+    purpose: "study", or "ablation" for a model of notebook 07's own table, which no other table shows.
+    stopped_by: "time", "plateau", "epochs" or "steps". threads: of torch, on the CPU. cut_headlines: training headlines
+    longer than `max_length`, whose end the model never saw. published_as: the run's name of a model in data/models.
+    """
+
+    identity: Identity
+    seconds: float
+    epochs: float
+    stopped_by: str
+    validation_loss: float
+    accuracy: float
+    steps: int | None = None
+    measuring: dict = field(default_factory=dict)
+    purpose: str = "study"
+    sent_sim_seconds: float | None = None
+    train_headlines: int | None = None
+    random_sentences: int | None = None
+    cut_headlines: int | None = None
+    tokens: int | None = None
+    parameters: int | None = None
+    threads: int | None = field(default_factory=torch.get_num_threads)
+    device: str | None = field(default_factory=lambda: device().type)
+    version: int = VERSION
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the model was trained with, and those that it was to be measured with."""
+        return Settings(**with_tuples({"preset": "unknown", **self.measuring, **self.identity.settings}))
+
+    def judges(self, settings: Settings, data_hash: str, encoder_hash: str) -> bool:
+        """Whether this model may judge others on this material: it was trained on the same split, cut and read alike.
+
+        What was trained on another split may have been trained on the headlines that it is to judge.
+        """
+        mine = self.identity
+        same = all(mine.settings.get(key) == getattr(settings, key) for key in ("seed", "max_length"))
+        return same and mine.data_hash == data_hash and mine.encoder_hash in (None, encoder_hash)
+
+    def write(self, folder: str | Path) -> None:
+        """Write <folder>/training.json, the last file of a training: where it stands, the model is whole."""
+        values = dataclasses.asdict(self)
+        paths.write_json(Path(folder) / FILE, values.pop("identity") | values)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "TrainingRecord":
+        """The record of a trained model's folder.
+
+        Raises FileNotFoundError where the folder has none, ValueError for a file that is no record.
+        """
+        file = Path(folder) / FILE
+        if not file.is_file():
+            raise FileNotFoundError(f"{folder} has no {FILE}: no model was trained to its end there")
+        try:
+            values = migrated(paths.read_json(file))
+            return cls(Identity.of(values), **{k: v for k, v in values.items() if k not in Identity.__match_args__})
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ValueError(f"{file} is no record of a training that this version reads: {error}") from error
+
+    @classmethod
+    def find(cls, folder: str | Path) -> "TrainingRecord | None":
+        """`read`, or None where the folder has no record."""
+        return cls.read(folder) if (Path(folder) / FILE).is_file() else None
+
+
+def records(run: str | Path, pattern: str = "*") -> dict[str, TrainingRecord]:
+    """The records of a run's models by their names, in the names' order."""
+    found = sorted(file.parent for file in Path(run).glob(f"models/{pattern}/{FILE}"))
+    return {folder.name: TrainingRecord.read(folder) for folder in found}
 
 
 def model_hash(folder: str | Path) -> str:
@@ -14,31 +124,54 @@ def model_hash(folder: str | Path) -> str:
     return hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
-# Settings that say how a model is measured, or where a value came from: no model depends on them
-ABOUT_MEASURING = (
-    "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch", "ablation_minutes",
-    "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps",
+# Migrations: an older file becomes one of today
+
+RENAMED = {  # settings of version 1 -> today's names
+    "dealt": "numbers_per_piece", "candidates": "sampled_negatives", "neighbours": "hard_negatives",
+    "between": "interpolation_noise_share", "halfway": "mixup_share", "added_sentences": "random_sentence_ratio",
+    "code_noise": "vector_noise", "twin_minutes": "no_vector_minutes", "table_minutes": "ablation_minutes",
+}  # fmt: skip
+BEFORE = {  # what a setting meant before it existed, whatever its default is today
+    "encoder_layers": ["last"], "queries": 32, "numbers_per_piece": 0, "position_start": True, "prefix_size": None,
+    "code_weight": 0.2, "schedule": "plateau", "vector_noise": 0.0, "interpolation_noise_share": 0.0,
+    "mixup_share": 0.0, "random_sentence_ratio": 0.0, "hard_negatives": 0, "max_steps": None, "column": None,
+}  # fmt: skip
+BEFORE_LANGUAGE_MODEL = {"max_steps": None}  # the same for a language model's settings
+OLD_ABLATIONS = (
+    "plain", "no_position_start", "last_only", "slots", "own_words", "no_added", "no_noise", "between", "no_prefix",
+    "mine",
 )  # fmt: skip
 
 
-def is_trained(folder: Path, settings: Settings, data_hash: str, encoder_hash: str) -> bool:
-    """Whether a model with exactly these settings, headlines and encoder was trained to its end in this folder."""
-    if not (folder / "training.json").exists():
-        return False
-    return same_training(paths.read_json(folder / "training.json"), settings, data_hash, encoder_hash)
+def renamed(settings: dict) -> dict:
+    """Settings of version 1 under today's names."""
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
-def same_training(record: dict, settings: Settings, data_hash: str, encoder_hash: str) -> bool:
-    """Whether a record of a training, ended or begun, is of exactly these settings, headlines and encoder's weights."""
-    # A setting that is newer than the record stands in it as its default: what was done before it existed
-    same = (
-        training_fields(Settings()) | record["settings"] == training_fields(settings)
-        and record["data_hash"] == data_hash
-    )
-    return same and record.get("encoder_hash", encoder_hash) == encoder_hash  # older records have none
+def from_version_1(values: dict) -> dict:
+    """Names of settings; the vocabulary's hash of a language model; the purpose, which was told by the variant."""
+    values = dict(values)
+    settings = renamed(values["settings"])
+    is_language_model = "words" in values
+    values["settings"] = settings
+    values["measuring"] = renamed(values.get("measuring", {}))
+    if is_language_model:
+        values["encoder_hash"] = values.pop("words")
+    values.setdefault("encoder_hash", None)
+    values["random_sentences"] = values.pop("added_sentences", None)
+    values.pop("published_from", None)
+    purpose = "ablation" if settings.get("variant") in OLD_ABLATIONS else "study"
+    return {"threads": None, "device": None} | values | {"purpose": purpose, "version": 2}
 
 
-def training_fields(settings: Settings) -> dict:
-    """The settings that a trained model depends on, as JSON gives them back."""
-    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in (*ABOUT_MEASURING, "rows")}
-    return json.loads(json.dumps(values))
+MIGRATIONS = {1: from_version_1}  # a version -> what makes the next one of it
+
+
+def migrated(values: dict) -> dict:
+    """The values of a record's file as a file of today would hold them; ValueError for one of a newer version."""
+    while (version := values.get("version", 1)) != VERSION:
+        if version not in MIGRATIONS:
+            raise ValueError(f"its version is {version}, and this package knows up to {VERSION}; update invlib")
+        values = MIGRATIONS[version](values)
+    before = BEFORE if "row" in values["settings"] else BEFORE_LANGUAGE_MODEL
+    return values | {"settings": before | values["settings"]}

@@ -6,114 +6,96 @@ trains one row by itself and goes on where a killed run stopped.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from transformers import (
-    EarlyStoppingCallback,
-    PrinterCallback,
-    set_seed,
-)
+from transformers import EarlyStoppingCallback, PrinterCallback
 
 from invlib import paths
 from invlib.encoders.batches import collate
 from invlib.encoders.frozen import load_encoder
 from invlib.encoders.material import Material, load_material
 from invlib.models.model import InvertibleSentenceModel, build_model, model_config
+from invlib.rows import ROWS
 from invlib.settings import Settings, device, load_preset, row_names, select_row
 from invlib.training.callbacks import Clock, EpochCurve
-from invlib.training.record import ABOUT_MEASURING, is_trained, same_training, training_fields
-from invlib.training.trainer import InvertibleTrainer, keep_freed_memory, newest_whole_checkpoint, training_arguments
+from invlib.training.record import TrainingRecord, identity_of
+from invlib.training.resume import ResumableTraining
+from invlib.training.trainer import InvertibleTrainer, stopped_by, training_arguments
 
 
 def train(
-    settings: Settings, run: str | Path | None = None, material: Material | None = None
+    settings: Settings, run: str | Path | None = None, material: Material | None = None, purpose: str = "study"
 ) -> tuple[InvertibleSentenceModel, pd.DataFrame]:
-    """Train the row that `settings` names; returns the best model by validation loss, and its curves.
+    """Train the model that `settings` names; returns the best by validation loss, and its curves.
 
     Leaves <run>/models/<name>/ (config.json, model.safetensors, training.json) and <run>/curves/<name>.csv. A model
-    that was trained with the same settings is loaded instead; one that was interrupted goes on.
+    that was trained with the same settings is loaded instead; one that was interrupted goes on. purpose: "study", or
+    "ablation" for a model that belongs to no table but its notebook's own.
     """
-    name = settings.name
     run = paths.run_folder(run)
-    folder, curve_file = run / "models" / name, run / "curves" / f"{name}.csv"
-    work = folder / "checkpoints"
+    folder, curve_file = run / "models" / settings.name, run / "curves" / f"{settings.name}.csv"
     material = material or load_material(settings)
-    data_hash, encoder_hash = material.corpus.data_hash, material.encoder.hash
-    if is_trained(folder, settings, data_hash, encoder_hash):
+    identity = identity_of(settings, material.corpus.data_hash, material.encoder.hash)
+    training = ResumableTraining(folder, identity)
+    if training.done:
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
-    keep_freed_memory()
-    set_seed(settings.seed)
+    with training, torch.random.fork_rng():
+        trainer, curve = prepare(settings, run, material, training.work)
+        model, n = trainer.model, len(trainer.train_dataset)
+        paths.log_line(run, f"{settings.name} starts: {model.n_trainable():,} trainable parameters, {n:,} sentences")
+        trainer.train(resume_from_checkpoint=training.checkpoint)
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else it would keep the Trainer's bfloat16
+        curves = pd.read_csv(curve.file)  # as it is read where the model is loaded
+        best, n_real = curves.loc[curves.validation_loss.idxmin()], len(material.states["train"])
+        record = TrainingRecord(
+            identity, trainer.clock.seconds, float(curves.epoch.iloc[-1]), stopped_by(trainer, settings),
+            float(best.validation_loss), float(best.accuracy), steps=trainer.state.global_step,
+            measuring=settings.values("run", "measuring", "language_model"), purpose=purpose,
+            sent_sim_seconds=float(curves.sent_sim_seconds.max()), train_headlines=n_real,
+            random_sentences=n - n_real, cut_headlines=material.states["train"].n_cut,
+        )  # fmt: skip
+        training.finish(model.eval().save_pretrained, record, curves, curve_file)
+    model.folder = folder
+    paths.log_line(run, f"{settings.name} done in {record.seconds / 60:.1f} min, {record.steps} steps")
+    return model, curves
+
+
+def prepare(settings: Settings, run: Path, material: Material, work: Path) -> tuple[InvertibleTrainer, EpochCurve]:
+    """The Trainer of a fresh model, with its clock and its curve, all of which keep their files in `work`."""
+    torch.manual_seed(settings.seed)
     model = build_model(settings, material.encoder)
     model.decoder.vocabulary.start_at_frequencies(material.label_counts())
-    if settings.row == "hybrid":
+    if ROWS[settings.row].fitted:
         model.pooling.fit(np.asarray(material.states["train"].sentence))
     train_set = material.training_set(model.reads_layers, settings.random_sentence_ratio, settings.seed)
-    begun = work / "settings.json"
-    if begun.exists() and not same_training(paths.read_json(begun), settings, data_hash, encoder_hash):
-        shutil.rmtree(work)  # begun with other settings or headlines
-    checkpoint = newest_whole_checkpoint(work)
-    if checkpoint is None:
-        shutil.rmtree(work, ignore_errors=True)
-    paths.write_json(
-        begun, {"settings": training_fields(settings), "data_hash": data_hash, "encoder_hash": encoder_hash}
-    )
-    where = device()
     minutes = settings.no_vector_minutes if settings.row == "no_vector" else settings.minutes
-    clock = Clock(name, minutes, run, work / "clock.json")
+    clock = Clock(settings.name, None if settings.max_steps else minutes, run, work / "clock.json")
     curve = EpochCurve(clock, work / "curve.csv")  # an older model of this name keeps its own until this one is done
     more = {"remove_unused_columns": False, "label_names": ["input_ids"]}
     if settings.schedule == "plateau":
         halve = {"factor": 0.5, "patience": settings.plateau_patience}
         more |= {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}
-    args = training_arguments(settings, work, len(train_set), where, **more)
     trainer = InvertibleTrainer(
         model=model, settings=settings, encoder=material.encoder, clock=clock, data_collator=collate,
         train_dataset=train_set,
         eval_dataset=material.dataset("validation", settings.n_validation, model.reads_layers),
         callbacks=[clock, curve, EarlyStoppingCallback(settings.stop_patience)],
-        args=args,
+        args=training_arguments(settings, work, len(train_set), device(), **more),
     )  # fmt: skip
     trainer.sent_sim_seconds = curve.rows[-1]["sent_sim_seconds"] if curve.rows else 0.0
-    trainer.remove_callback(PrinterCallback)  # the curves and the run's log say it
-    paths.log_line(run, f"{name} starts: {model.n_trainable():,} trainable parameters, {len(train_set):,} sentences")
-    trainer.train(resume_from_checkpoint=checkpoint)
-    for wrapped in ("forward", "_original_forward"):  # the Trainer's bfloat16, which the model would keep for good
-        model.__dict__.pop(wrapped, None)
-    curves = pd.read_csv(work / "curve.csv")  # as it is read where the model is loaded
-    (folder / "training.json").unlink(missing_ok=True)  # an older record never stands beside new weights
-    model.eval().save_pretrained(folder)
-    paths.write_csv(curve_file, curves)
-    model.folder = folder
-    stopped_by = "time" if clock.out_of_time else "plateau" if curves.epoch.iloc[-1] < settings.epochs else "epochs"
-    best = curves.loc[curves.validation_loss.idxmin()]
-    paths.write_json(
-        folder / "training.json",
-        {
-            "settings": training_fields(settings), "measuring": {k: getattr(settings, k) for k in ABOUT_MEASURING},
-            "seconds": clock.seconds, "epochs": float(curves.epoch.iloc[-1]),
-            "stopped_by": stopped_by,
-            "validation_loss": float(best.validation_loss), "accuracy": float(best.accuracy),
-            "sent_sim_seconds": float(curves.sent_sim_seconds.max()),
-            "data_hash": data_hash, "encoder_hash": encoder_hash,
-            "train_headlines": len(material.states["train"]),
-            "random_sentences": len(train_set) - len(material.states["train"]),
-        },
-    )  # fmt: skip
-    shutil.rmtree(work, ignore_errors=True)
-    paths.log_line(run, f"{name} done in {clock.seconds / 60:.1f} min")
-    return model, curves
+    trainer.remove_callback(PrinterCallback)  # the curves and the run's log have its lines
+    return trainer, curve
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m invlib.training", description="Train rows of the study by themselves."
+        prog="python -m invlib.training", description="Train models of the study by themselves."
     )
     parser.add_argument("--preset", default="auto")
-    parser.add_argument("--row", action="append", help="<row id>_<D>, repeatable; default: every row of the preset")
+    parser.add_argument("--row", action="append", help="<row id>_<D>, repeatable; default: every model of the preset")
     parser.add_argument("--run", default=None, help="folder or name under runs/")
     parser.add_argument("--data", default=None)
     args = parser.parse_args(argv)

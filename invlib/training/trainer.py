@@ -1,27 +1,17 @@
 """transformers' Trainer with this study's losses and time limit."""
 
-import ctypes
-import json
 import math
-import platform
-import shutil
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import (
-    Trainer,
-    TrainingArguments,
-)
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
 
-from invlib.encoders.frozen import FrozenEncoder, continues_word
+from invlib.encoders.frozen import FrozenEncoder
 from invlib.measures.intervals import ratio
 from invlib.measures.scorers import bertscore
 from invlib.measures.text import teacher_forced
@@ -56,7 +46,7 @@ class TimedTrainer(Trainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def progress(self) -> float:
-        """How much of the training is over, 0 to 1: of its epochs or of its minutes, whichever is more."""
+        """How much of the training is over, 0 to 1: of its steps or of its minutes, whichever is more."""
         return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
 
 
@@ -68,7 +58,7 @@ class InvertibleTrainer(TimedTrainer):
         self.settings, self.encoder = settings, encoder
         words = encoder.word_embeddings
         self.hard_negatives = nearest_pieces(words, settings.hard_negatives) if settings.hard_negatives else None
-        self.mixup = Mixup(continues_word(encoder.tokenizer), encoder.eos_token_id, settings.max_length)
+        self.mixup = Mixup(encoder.continues_word(), encoder.eos_token_id, settings.max_length)
         self.sent_sim: list[float] = []
         self.sent_sim_seconds = 0.0
 
@@ -78,10 +68,9 @@ class InvertibleTrainer(TimedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
-        if s.vector_noise or s.interpolation_noise_share or s.mixup_share:
-            output = model(**self.moved(model.pool(inputs), inputs))
-        else:
-            output = model(**inputs)
+        moved = s.vector_noise or s.interpolation_noise_share or s.mixup_share
+        # Within forward, which the Trainer's bfloat16 wraps: a pooling outside it would run in float32
+        output = model(**inputs, move=self.moved if moved else None)
         loss = reconstruction_loss(model, output, s.sampled_negatives, self.hard_negatives)
         if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
             if self.args.device.type == "cuda":
@@ -93,18 +82,17 @@ class InvertibleTrainer(TimedTrainer):
             self.sent_sim_seconds += 3 * (time.perf_counter() - started)  # estimated: the backward pass costs two more
         return (loss, output) if return_outputs else loss
 
-    def moved(self, z: torch.Tensor, inputs: dict) -> dict:
-        """The batch with its vectors moved as the settings say, and the ids that are to be said there.
+    def moved(self, z: torch.Tensor, batch: dict) -> dict:
+        """The batch with its vectors (B, D) moved as the settings say, and the ids to be decoded there.
 
-        Both shares grow: first what each number says, then how to do with less.
+        Both shares grow during training: first the model learns what each number holds, then to do with less.
         """
-        s, ids, mask = self.settings, inputs["input_ids"], inputs["attention_mask"]
-        mixed, rest = z, inputs["real"]
+        s, ids, mask, real = self.settings, batch["input_ids"], batch["attention_mask"], batch["real"]
         if s.mixup_share:
             share = s.mixup_share * min(1.0, 2 * self.progress())
-            mixed, ids, mask, away = self.mixup.mix(z, ids, mask, inputs["real"], share)
-            rest = inputs["real"] & ~away
-        vector = perturb(z, s.vector_noise, s.interpolation_noise_share * self.progress(), rest)
+            mixed, ids, mask, away = self.mixup.mix(z, ids, mask, real, share)
+            real = real & ~away
+        vector = perturb(z.float(), s.vector_noise, s.interpolation_noise_share * self.progress(), real)
         if s.mixup_share:
             vector = torch.where(away.unsqueeze(1), mixed, vector)
         return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector}
@@ -132,46 +120,19 @@ class InvertibleTrainer(TimedTrainer):
         n = min(self.settings.bertscore_every_epoch, len(vectors))
         if not n or self.settings.row == "no_vector":
             return None
-        said = self.model.decode(vectors[:n])
+        decoded = self.model.decode(vectors[:n])
         reference = self.model.text(self.eval_dataset.ids(n))
-        return float(bertscore(said, reference, self.settings.scorers).mean())
-
-
-def newest_whole_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; one whose weights were cut off by a kill is removed and the one before is taken."""
-    while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
-        try:
-            with safe_open(Path(newest) / "model.safetensors", framework="pt"):
-                pass
-            json.loads((Path(newest) / "trainer_state.json").read_text())
-            torch.load(Path(newest) / "optimizer.pt", map_location="meta", weights_only=True, mmap=True)
-            return newest
-        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            warnings.warn(f"checkpoint {Path(newest).name} is damaged and left out: {error}", stacklevel=2)
-            shutil.rmtree(newest)
-    return None
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what a step frees for the next one: on a CPU half of a step was page faults otherwise.
-
-    glibc hands blocks of megabytes back to the kernel at once and gets them again zeroed, at every step. Without
-    glibc (macOS, Windows) there is nothing to set.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL("libc.so.6")
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        libc.mallopt(m_mmap_threshold, 2**30)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        return float(bertscore(decoded, reference, self.settings.scorers).mean())
 
 
 def training_arguments(settings, work: Path, n: int, where: torch.device, **more) -> TrainingArguments:
-    """How the Trainer trains on n rows an epoch, into `work`; `settings` says seed, epochs, batch size and rates.
+    """How the Trainer trains on n sentences an epoch, into `work`; `settings` has seed, epochs, steps and rates.
 
     The best epoch by eval_loss is kept; `more` are further TrainingArguments.
     """
     args = TrainingArguments(
         output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
         per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
         eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
@@ -183,3 +144,12 @@ def training_arguments(settings, work: Path, n: int, where: torch.device, **more
     )  # fmt: skip
     args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
     return args
+
+
+def stopped_by(trainer: TimedTrainer, settings) -> str:
+    """What ended a training: "time", "steps", "epochs", or "plateau" where validation no longer got better."""
+    if trainer.clock.out_of_time:
+        return "time"
+    if settings.max_steps and trainer.state.global_step >= settings.max_steps:
+        return "steps"
+    return "plateau" if trainer.state.epoch < settings.epochs else "epochs"

@@ -1,4 +1,4 @@
-"""What training does to a vector before it is decoded, so that the vector bends instead of breaking."""
+"""Noise on the vectors in training, so that a vector that is a little off still decodes to nearly its text."""
 
 import torch
 from torch import Tensor
@@ -7,17 +7,17 @@ STRONGEST = 1.2  # noise of a headline that is moved away from its vector, in st
 FARTHEST = 0.5  # of the way to another headline's vector
 
 
-def perturb(z: Tensor, noise: float, between: float, real: Tensor) -> Tensor:
+def perturb(z: Tensor, noise: float, far: float, real: Tensor) -> Tensor:
     """Vectors (B, D) with noise of `noise` standard deviations of each number over the batch.
 
-    A share `between` of the real headlines, `real` (B,) bool, is moved farther: half of them get noise of up to
-    STRONGEST standard deviations, the others up to FARTHEST of another real headline's vector mixed in. What is to be
-    decoded stays the headline itself, so where the vector says too little the decoder learns to say what is likely.
+    A share `far` of the real headlines, `real` (B,) bool, is moved farther: half of them get noise of up to STRONGEST
+    standard deviations, the others up to FARTHEST of another real headline's vector. The text to decode stays the
+    headline itself, so where the vector holds too little the decoder learns to generate what is likely.
     """
     spread = z.detach().std(0, correction=0)
     level = torch.full((len(z), 1), noise, device=z.device)
-    if between:
-        moved = real & (torch.rand(len(z), device=z.device) < between)
+    if far:
+        moved = real & (torch.rand(len(z), device=z.device) < far)
         mixed = moved & (torch.rand(len(z), device=z.device) < 0.5)
         strong = noise + (STRONGEST - noise) * torch.rand(len(z), 1, device=z.device)
         level = torch.where((moved & ~mixed).unsqueeze(1), strong, level)

@@ -1,7 +1,9 @@
 """Figures: each function draws on an `ax`, names its axes with units, and returns the `ax`."""
 
 import io
+import itertools
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,34 +16,34 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from invlib import paths
+from invlib.measures.metrics import METRICS
 from invlib.models.code_layout import layout
+from invlib.rows import ROWS
 
 STYLE = Path(__file__).with_name("invlib.mplstyle")
-NAMES = {  # columns of a curve or a table -> what the axis says
+NAMES = {  # columns of a curve or a table -> the label of the axis
     "epoch": "epochs",
     "step": "steps",
     "minutes": "training time (minutes)",
     "train_loss": "training loss (nats a word piece)",
     "validation_loss": "validation loss (nats a word piece)",
-    "accuracy": "next-token accuracy, true prefix given",
-    "generated_accuracy": "token accuracy, generated freely",
-    "exact_match": "headlines given back exactly",
-    "bertscore_f1": "BERTScore F1",
     "sent_sim_loss": "sent_sim_loss (1 - cosine)",
     "learning_rate": "learning rate",
-}
-FAMILIES = {
-    "rnn": "C0", "encoder_only": "C1", "cls_decoder": "C2", "att_pool": "C3", "hybrid": "C4", "packed_ids": "C7"
-}  # fmt: skip
-OTHERS = ["C5", "C6"]  # colours of what is of no family
+} | {metric.name: metric.label for metric in METRICS}
+OTHERS = ["C5", "C6"]  # colours of what is no row
 MARKERS = "o^Dvp<>*P"
 Interval = Sequence[float] | None  # [low, high]; None where it was not measured
 
 
 def use_style() -> None:
-    """The workbook's one style, for every figure from here on; and tables whose sentences are not cut off."""
+    """The workbook's one style, for every figure from here on; in tables sentences are whole and dollars no formula."""
     plt.style.use(STYLE)
-    pd.set_option("display.max_colwidth", 120)
+    pd.set_option("display.max_colwidth", 120, "display.html.use_mathjax", False, "styler.html.mathjax", False)
+
+
+def literal(text) -> str:
+    """A text as matplotlib draws it literally: two dollars would make a formula of the text between them."""
+    return str(text).replace("$", r"\$")
 
 
 def save_figure(fig: Figure, name: str, run: str | Path | None = None) -> Path:
@@ -74,7 +76,7 @@ def bars_with_intervals(
 ) -> Axes:  # fmt: skip
     """Horizontal bars, the first on top, each with its value and its 95 % interval [low, high].
 
-    A value of None was not measured: its place stays empty and says so.
+    A value of None was not measured: it has no bar and is labelled so.
     """
     at = np.arange(len(labels))
     heights = [0.0 if v is None else v for v in values]
@@ -84,7 +86,7 @@ def bars_with_intervals(
         text = " not measured" if value is None else " " + number.format(value)
         where = {"xy": (max(end, 0), y), "xytext": (3, 0), "textcoords": "offset points"}
         ax.annotate(text, **where, va="center", ha="left", bbox={"color": "white", "alpha": 0.85, "pad": 0.5})
-    ax.set_yticks(at, labels)
+    ax.set_yticks(at, map(literal, labels))
     ax.invert_yaxis()
     ax.margins(x=0.16)
     ax.grid(False, axis="y")
@@ -100,9 +102,9 @@ def grouped_bars(
     at = np.arange(len(labels))
     for k, (name, values) in enumerate(groups.items()):
         place = at + (k - (len(groups) - 1) / 2) * width
-        ax.barh(place, [np.nan if v is None else v for v in values], height=0.9 * width, label=name)
+        ax.barh(place, [np.nan if v is None else v for v in values], height=0.9 * width, label=literal(name))
         _whiskers(ax, place, values, (intervals or {}).get(name) or [None] * len(labels))
-    ax.set_yticks(at, labels)
+    ax.set_yticks(at, map(literal, labels))
     ax.invert_yaxis()
     ax.grid(False, axis="y")
     ax.legend()
@@ -152,7 +154,7 @@ def heatmap(
     drawn = ax.imshow(matrix, aspect="auto", **image)
     for axis, names in ((ax.xaxis, xlabels), (ax.yaxis, ylabels)):
         if names is not None:
-            axis.set_ticks(range(len(names)), names)
+            axis.set_ticks(range(len(names)), map(literal, names))
     if number:
         for (i, j), value in np.ndenumerate(matrix):
             if np.isfinite(value):
@@ -175,39 +177,39 @@ def scatter_with_intervals(
         if y_intervals is not None and y_intervals[k] is not None:
             ax.plot([a, a], y_intervals[k], color="#888888", linewidth=1.4, zorder=1)
         if labels is not None:
-            ax.annotate(labels[k], (a, b), xytext=(7, 6), textcoords="offset points")
+            ax.annotate(literal(labels[k]), (a, b), xytext=(7, 6), textcoords="offset points")
     ax.scatter(x, y, **{"s": 60, "zorder": 2, **points})
     return label_axes(ax, xlabel, ylabel)
 
 
 def code_layout_axes(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Axes:
-    """Which of a code's `size` numbers belong to which word piece of a sentence (dealing.py), `places` at most each."""
+    """Which of a code's `size` numbers belong to which word piece of a sentence, at most `places` each."""
     piece, _, there = (part[0].numpy() for part in layout(torch.tensor([len(pieces)]), size, places))
     grid = np.full((len(pieces), size), np.nan)
     grid[piece[there], np.flatnonzero(there)] = piece[there] % 2
     ax.imshow(grid, aspect="auto", interpolation="none", cmap="coolwarm", vmin=0, vmax=1)
-    ax.set_yticks(range(len(pieces)), [p.replace("$", r"\$") for p in pieces], fontsize=10)
+    ax.set_yticks(range(len(pieces)), map(literal, pieces), fontsize=10)
     ax.grid(False)
     return label_axes(ax, "number of the code")
 
 
 def series_styles(labels: Sequence[str]) -> list[dict]:
-    """A colour for each family of models (how a label begins), a marker for each member of it; packed_ids has greys."""
-    families: dict[str, list[str]] = {}
+    """A colour for each row (how a label begins), a marker for each model of it; packed_ids has greys."""
+    found, colours, others = {}, {name: row.colour for name, row in ROWS.items()}, itertools.cycle(OTHERS)
+    members: Counter[str] = Counter()
     for label in dict.fromkeys(labels):
-        families.setdefault(next((f for f in FAMILIES if label.startswith(f)), label), []).append(label)
-    found, others = {}, iter(OTHERS * len(families))
-    for family, members in families.items():
-        colour = FAMILIES.get(family) or next(others)
-        for k, label in enumerate(members):
-            found[label] = {"color": colour, "marker": MARKERS[k % len(MARKERS)]}
-            if family == "packed_ids":
-                found[label] = {"color": f"{max(0.75 - 0.2 * k, 0):.2f}", "marker": "s"}
-    return [found[label] for label in labels]
+        family = next((name for name in (*ROWS, "packed_ids") if label.startswith(name)), label)
+        if family == "packed_ids":
+            found[label] = {"color": f"{max(0.75 - 0.2 * members[family], 0):.2f}", "marker": "s"}
+        else:
+            colours[family] = colours.get(family) or next(others)
+            found[label] = {"color": colours[family], "marker": MARKERS[members[family] % len(MARKERS)]}
+        members[family] += 1
+    return [dict(found[label]) for label in labels]
 
 
 def exact_match_vs_agreement(ax: Axes, points: pd.DataFrame, names: float | None = None, **style) -> Axes:
-    """What comes back against what is kept of the meaning: one point a row, named in the legend.
+    """Exact match against the rank correlation with the encoder: one point a model, named in the legend.
 
     points: columns label, exact_match, rank_correlation and, where measured, <either>_low and <either>_high.
     names: write each name beside its point as well, to the left from this rank correlation on. style: of all points,
@@ -215,24 +217,22 @@ def exact_match_vs_agreement(ax: Axes, points: pd.DataFrame, names: float | None
     """
     for point, look in zip(points.to_dict("records"), series_styles(points["label"]), strict=True):
         ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
-        x_interval, y_interval = (None if pd.isna(end[0]) else end for end in ends)
-        at = point["rank_correlation"], point["exact_match"]
-        scatter_with_intervals(
-            ax, at[:1], at[1:], [x_interval], [y_interval], **{**look, "label": point["label"], **style}
-        )
+        intervals = [[None if pd.isna(end[0]) else end] for end in ends]
+        x, y = point["rank_correlation"], point["exact_match"]
+        scatter_with_intervals(ax, [x], [y], *intervals, **{**look, "label": literal(point["label"]), **style})
         if names is not None:
-            side, ha = ((-9, -7), "right") if at[0] > names else ((9, 0), "left")
-            beside = points[(points["rank_correlation"] > names) == (at[0] > names)]["exact_match"] - at[1]
-            under = ((beside > 0) & (beside < 0.02)).any()  # another name stands just above
-            over = ((beside < 0) & (beside > -0.02)).any()
-            va = "top" if under else "bottom" if over else "center"
-            ax.annotate(point["label"], at, side, textcoords="offset points", va=va, ha=ha, fontsize=12)
+            side, ha = ((-9, -7), "right") if x > names else ((9, 0), "left")
+            above = points.loc[(points["rank_correlation"] > names) == (x > names), "exact_match"] - y  # same side
+            va = "top" if above.between(0, 0.02, "neither").any() else "center"  # another name is just above
+            if va == "center" and above.between(-0.02, 0, "neither").any():
+                va = "bottom"
+            ax.annotate(literal(point["label"]), (x, y), side, textcoords="offset points", va=va, ha=ha, fontsize=12)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
-    return label_axes(ax, "rank correlation with the encoder", NAMES["exact_match"])
+    return label_axes(ax, NAMES["rank_correlation"], NAMES["exact_match"])
 
 
 def side_by_side(points: pd.DataFrame, near: float) -> np.ndarray:
-    """Where on a log axis to draw points (columns numbers, bits): of one size and nearly equal bits spread out."""
+    """Positions on a log axis of points (columns numbers, bits): those of one size and nearly equal bits spread out."""
     at = points["numbers"].to_numpy(float).copy()
     for _, part in points.reset_index(drop=True).sort_values("bits").groupby("numbers"):
         for _, close in part.groupby((part["bits"].diff() > near).cumsum()):
@@ -245,29 +245,28 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, ceiling_bits: float) -> Axes:
 
     points: columns group (learned, searched or control), label, numbers, bits and, where measured, low and high.
     ceiling_bits: all the bits that a headline has.
-    What lies far below 0, as another headline's vector does, is left out, and the legend says so. Points of one size
-    that would lie upon each other stand side by side; the ticks are the sizes.
+    Points far below 0, as of another headline's vector, are left out, and the legend names them. Points of one size
+    that would overlap are drawn side by side; the ticks are the sizes.
     """
     floor = -0.3 * ceiling_bits
     inside = points[points["bits"] >= floor]
     sizeless = inside["label"].str.replace(r"_\d+", "", n=1, regex=True)  # the size of a learned one is the axis
     shown = inside["label"].where(inside["group"] != "learned", sizeless)
-    searched = list(dict.fromkeys(inside.loc[inside["group"] == "searched", "label"]))
+    searched = inside.loc[inside["group"] == "searched", "label"].unique().tolist()
     places = side_by_side(inside, 0.05 * ceiling_bits)
-    for point, name, look, at in zip(inside.to_dict("records"), shown, series_styles(shown), places, strict=True):
+    repeated = shown.duplicated()  # the legend has each name once
+    labels = [None if again else literal(name) for name, again in zip(shown, repeated, strict=True)]
+    for point, label, look, at in zip(inside.to_dict("records"), labels, series_styles(shown), places, strict=True):
         if point["group"] == "searched":
             look |= {"color": "black", "marker": "D^PX*"[searched.index(point["label"]) % 5]}
         elif point["group"] == "control":
             look |= {"color": "0.55", "marker": "s", "zorder": 1.5}
         interval = [point.get("low"), point.get("high")]
-        known = {drawn.get_label() for drawn in ax.collections}
-        scatter_with_intervals(
-            ax, [at], [point["bits"]], None, [None if pd.isna(interval[0]) else interval],
-            **{"s": 80, "label": None if name in known else name, **look},
-        )  # fmt: skip
+        interval = None if pd.isna(interval[0]) else interval
+        scatter_with_intervals(ax, [at], [point["bits"]], None, [interval], s=80, label=label, **look)
     for label in points.loc[points["bits"] < floor, "label"].unique():
         arrow = {"linestyle": "none", "marker": "$\\downarrow$", "markersize": 11, "color": "0.35"}
-        ax.plot([], [], label=f"{label}: far below", **arrow)
+        ax.plot([], [], label=f"{literal(label)}: far below", **arrow)
     ax.axhline(ceiling_bits, color="0.3", linestyle="--", label=f"all there is: {ceiling_bits:.0f} bits")
     ax.set_ylim(bottom=max(min(ax.get_ylim()[0], -0.04 * ceiling_bits), floor), top=1.15 * ceiling_bits)
     ax.set_xscale("log", base=2)
@@ -300,7 +299,7 @@ def shaded_tokens(ax: Axes, rows: Sequence[tuple[Sequence[str], Sequence[float]]
     for i, (tokens, values) in enumerate(rows):
         for j, (token, value) in enumerate(zip(tokens, values, strict=True)):
             colour = readable_on(drawn.cmap(drawn.norm(value)))
-            ax.text(j, i, token.replace("$", r"\$"), ha="center", va="center", color=colour, rotation=90)
+            ax.text(j, i, literal(token), ha="center", va="center", color=colour, rotation=90)
     ax.set_yticks(range(len(rows)), [str(i + 1) for i in range(len(rows))])
     ax.set_xticks(range(0, columns, 2))
     ax.grid(False)
@@ -322,8 +321,5 @@ def whole_numbers(ax: Axes) -> Axes:
 
 def label_axes(ax: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
     """The axes' names, where they are given."""
-    if xlabel:
-        ax.set_xlabel(xlabel)
-    if ylabel:
-        ax.set_ylabel(ylabel)
+    ax.set(**{name: text for name, text in (("xlabel", xlabel), ("ylabel", ylabel)) if text})
     return ax

@@ -1,8 +1,8 @@
-"""A reconstruction to look at: each word piece that a model said, whether it is right, and how sure the model was.
+"""A reconstruction to look at: each generated word piece, whether it is right, and how probable it was.
 
     view_html(reconstruct_texts(model, ["oil rises as tariffs kick in"])[0])
 
-Everything that comes from a text or a model is escaped before it becomes HTML.
+Everything that comes from a text or a model is escaped before it becomes HTML, and dollars are no formula.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html import escape
 
-import torch
-
-from invlib.models.model import InvertibleSentenceModel
+from invlib.encoders.frozen import FrozenEncoder
+from invlib.models.codec import Codec
 
 END = "[end]"
+NO_FORMULA = 'class="tex2jax_ignore mathjax_ignore"'  # what MathJax 2 (nbconvert) and 3 (JupyterLab) leave alone
 STYLES = {  # tag and style of a piece; the tag alone still tells them apart where styles are stripped
     "right": ("span", ""),
     "moved": ("em", "background:#fff3cd;color:#111;"),
@@ -23,22 +23,24 @@ STYLES = {  # tag and style of a piece; the tag alone still tells them apart whe
 LEGEND = (
     "<small>plain: right &nbsp; <em style='background:#fff3cd;color:#111'>italic</em>: a right piece at another "
     "position &nbsp; <mark style='background:#f4c7b0;color:#111;font-weight:600'>marked</mark>: wrong &nbsp; "
-    "the darker the line below, the more probable the model held the piece (hover for the number)</small>"
+    "the darker the line below, the more probable the piece (hover for the number)</small>"
 )
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What was said of one sentence, piece by piece, the end token included.
+    """What was decoded of one sentence, piece by piece, the end token included.
 
-    marks: 'right' (same piece at the same position: what generated accuracy counts), 'moved' (a piece of the sentence
-    in its order, at another position) or 'wrong'. probabilities: the model's for each piece, given the vector and the
-    pieces before it; None where the text came from somewhere else.
+    pieces: as the tokenizer writes them. shown: as text, with a space in front where a word starts. marks: 'right'
+    (same piece at the same position: what generated accuracy counts), 'moved' (a piece of the sentence in its order, at
+    another position) or 'wrong'. probabilities: the model's for each piece, given the vector and the pieces before it;
+    None where the text came from somewhere else.
     """
 
     text: str
     decoded: str
     pieces: tuple[str, ...]
+    shown: tuple[str, ...]
     marks: tuple[str, ...]
     probabilities: tuple[float, ...] | None = None
 
@@ -47,79 +49,50 @@ class Reconstruction:
         return self.marks.count("right")
 
 
-def reconstruct_texts(
-    model: InvertibleSentenceModel, texts: Sequence[str], num_beams: int = 1, **search
-) -> list[Reconstruction]:
+def reconstruct_texts(model: Codec, texts: Sequence[str], num_beams: int = 1, **search) -> list[Reconstruction]:
     """Encode sentences, decode their vectors, and compare; ValueError for an empty or over-long sentence.
 
     `search` goes to `generate_ids`: do_sample, temperature, top_p, ...
     """
     vectors = model.encode(texts)
-    said = model.generate_ids(vectors, num_beams=num_beams, **search)
-    sure = token_probabilities(model, vectors, said)
-    tokenizer = model.encoder.tokenizer
-    return [
-        compare(tokenizer, text, ids, decoded, probabilities)
-        for text, ids, decoded, probabilities in zip(texts, said, model.text(said), sure, strict=True)
-    ]
+    generated = model.generate_ids(vectors, num_beams=num_beams, **search)
+    parts = zip(texts, generated, model.text(generated), model.token_probabilities(vectors, generated), strict=True)
+    return [compare(model.encoder, *part) for part in parts]
 
 
-def compare_texts(tokenizer, text: str, decoded: str) -> Reconstruction:
+def compare_texts(encoder: FrozenEncoder, text: str, decoded: str) -> Reconstruction:
     """The same comparison for a decoded text that came from somewhere else, as the deck's did."""
-    return compare(tokenizer, text, tokenizer(decoded)["input_ids"][1:], decoded)
+    return compare(encoder, text, encoder.tokenizer(decoded)["input_ids"][1:], decoded)
 
 
-def compare(tokenizer, text: str, ids: Sequence[int], decoded: str, probabilities=None) -> Reconstruction:
-    """The said ids ([CLS] left out, the end token kept where it was said) against the sentence's own."""
-    reference = tokenizer(text)["input_ids"][1:]
+def compare(
+    encoder: FrozenEncoder, text: str, ids: Sequence[int], decoded: str, probabilities: tuple[float, ...] | None = None
+) -> Reconstruction:
+    """Generated ids ([CLS] left out, the end token kept where it was generated) against the sentence's own."""
+    reference = encoder.tokenizer(text)["input_ids"][1:]
     marks = ["wrong"] * len(ids)
     for block in SequenceMatcher(None, reference, ids, autojunk=False).get_matching_blocks():
-        for j in range(block.b, block.b + block.size):
-            marks[j] = "moved"
-    for j, (own, said) in enumerate(zip(reference, ids, strict=False)):
-        if own == said and own != tokenizer.unk_token_id:  # nobody knows which word an [UNK] stands for
-            marks[j] = "right"
-    names = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
-    pieces = [END if i == tokenizer.sep_token_id else name for i, name in names]
-    return Reconstruction(text, decoded, tuple(pieces), tuple(marks), probabilities)
+        marks[block.b : block.b + block.size] = ["moved"] * block.size
+    for k, (own, generated) in enumerate(zip(reference, ids, strict=False)):
+        if own == generated != encoder.unk_token_id:  # nobody knows which word an [UNK] stands for
+            marks[k] = "right"
+    end, names = encoder.eos_token_id, encoder.tokenizer.convert_ids_to_tokens(list(ids))
+    pieces = tuple(END if i == end else name for i, name in zip(ids, names, strict=True))
+    shown = tuple(f" {END}" if i == end else word for i, word in zip(ids, encoder.piece_text(ids), strict=True))
+    return Reconstruction(text, decoded, pieces, shown, tuple(marks), probabilities)
 
 
-@torch.no_grad()
-def token_probabilities(
-    model: InvertibleSentenceModel, vectors, said: Sequence[Sequence[int]]
-) -> list[tuple[float, ...]]:
-    """The probability of each said piece given the vector and the pieces said before it: one tuple a sentence.
-
-    vectors (N, D); said: N lists of ids as `generate_ids` gives them.
-    """
-    c = model.config
-    longest = 1 + max(map(len, said))
-    input_ids = torch.full((len(said), longest), c.pad_token_id)
-    attention_mask = torch.zeros_like(input_ids)
-    for i, ids in enumerate(said):
-        input_ids[i, : len(ids) + 1] = torch.tensor([c.bos_token_id, *ids])
-        attention_mask[i, : len(ids) + 1] = 1
-    batch = {"input_ids": input_ids.to(model.device), "attention_mask": attention_mask.to(model.device)}
-    output = model(**batch, sentence_embedding=model.check_vectors(vectors))
-    probabilities = model.logits(output["states"]).float().softmax(-1)  # (all said pieces, V)
-    chosen = probabilities.gather(1, output["labels"][:, None]).flatten().cpu()
-    return [tuple(part.tolist()) for part in chosen.split([len(ids) for ids in said])]
-
-
-def view_html(said: Reconstruction) -> str:
+def view_html(reconstruction: Reconstruction) -> str:
     """The decoded pieces as one line of HTML: wrong ones marked, each probability as title and as line below."""
-    spans = []
-    for k, (piece, mark) in enumerate(zip(said.pieces, said.marks, strict=True)):
-        tag, style = STYLES[mark]
-        title = mark
-        if said.probabilities is not None:
-            p = said.probabilities[k]
-            title += f", probability {p:.2f}"
-            style += f"border-bottom:3px solid rgba(0,114,178,{p:.2f});"
-        word, glued = (piece[2:], True) if piece.startswith("##") else (piece, False)
-        space = "" if glued or k == 0 else " "
-        spans.append(f'{space}<{tag} style="{style}" title="{escape(title)}">{escape(word)}</{tag}>')
-    return "".join(spans) or "<small>(nothing was said)</small>"
+    spans, probabilities = "", reconstruction.probabilities
+    for k, (piece, mark) in enumerate(zip(reconstruction.shown, reconstruction.marks, strict=True)):
+        (tag, style), title, word = STYLES[mark], mark, piece.removeprefix(" ")
+        if probabilities is not None:
+            title += f", probability {probabilities[k]:.2f}"
+            style += f"border-bottom:3px solid rgba(0,114,178,{probabilities[k]:.2f});"
+        space = " " if k and word != piece else ""
+        spans += f'{space}<{tag} style="{style}" title="{escape(title)}">{escape(word)}</{tag}>'
+    return f"<span {NO_FORMULA}>{spans or '<small>(an empty text)</small>'}</span>"
 
 
 def views_table(rows: Sequence[Mapping[str, "str | Reconstruction"]]) -> str:
@@ -132,11 +105,11 @@ def views_table(rows: Sequence[Mapping[str, "str | Reconstruction"]]) -> str:
     for row in rows:
         shown = [view_html(value) if isinstance(value, Reconstruction) else escape(value) for value in row.values()]
         body += "<tr>" + "".join(f"<td {cell}>{html}</td>" for html in shown) + "</tr>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{LEGEND}"
+    return f"<table {NO_FORMULA}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{LEGEND}"
 
 
-def reconstruction_box(models: Mapping[str, InvertibleSentenceModel], text: str, num_beams: int = 5):
-    """An ipywidgets box: type a sentence, pick a model and a search, read what comes back.
+def reconstruction_box(models: Mapping[str, Codec], text: str, num_beams: int = 5):
+    """An ipywidgets box: type a sentence, pick a model and a search, read what is decoded.
 
     Errors of the model (an empty or over-long sentence) are shown as text. Only the value of an HTML widget changes:
     `Output` and `interact` can hang a headless run.
@@ -153,12 +126,13 @@ def reconstruction_box(models: Mapping[str, InvertibleSentenceModel], text: str,
 
     def decode(_=None) -> None:
         try:
-            said = reconstruct_texts(models[model.value], [sentence.value], search.value)[0]
+            found = reconstruct_texts(models[model.value], [sentence.value], search.value)[0]
         except ValueError as error:
-            shown.value = f"<b>not decoded:</b> {escape(str(error))}"
+            shown.value = f"<b>not decoded:</b> <span {NO_FORMULA}>{escape(str(error))}</span>"
             return
-        count = f"{said.n_right} of {len(said.pieces)} pieces said are right at their position"
-        shown.value = f"<p>{escape(sentence.value)}</p><p>{view_html(said)}</p><p>{count}</p>{LEGEND}"
+        count = f"{found.n_right} of {len(found.pieces)} generated pieces are right at their position"
+        given = f"<p {NO_FORMULA}>{escape(sentence.value)}</p>"
+        shown.value = f"{given}<p>{view_html(found)}</p><p>{count}</p>{LEGEND}"
 
     for control in (sentence, model, search):
         control.observe(decode, names="value")

@@ -1,15 +1,14 @@
-"""Controls: another sentence's vector, the twins that have none, and the one reference language model."""
+"""Controls: another sentence's vector, the models that see none, and the one reference language model."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from invlib import paths
 from invlib.evaluation.controls import no_vector_name, no_vector_names, reference_model, shuffled_vectors
 from invlib.models.model import model_config
 from invlib.settings import Settings, load_preset, row_names, select_row
-from invlib.training.record import model_hash
+from invlib.training.record import TrainingRecord, identity_of, model_hash
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 501])
@@ -30,20 +29,20 @@ def test_one_vector_cant_be_swapped():
 
 
 @pytest.mark.parametrize("preset, hidden", [("smoke", 384), ("cpu", 384), ("study", 384), ("gpu", 384), ("deck", 768)])
-def test_every_row_has_a_twin_whose_decoder_has_its_shape(preset, hidden):
+def test_every_row_has_a_no_vector_control_whose_decoder_has_its_shape(preset, hidden):
     settings = load_preset(preset)
     for name in row_names(settings, hidden):
         row = select_row(settings, name)
-        config, twin = model_config(row), model_config(select_row(settings, no_vector_name(row)))
-        assert twin.pooling == "constant" and twin.decoder == config.decoder
+        config, control = model_config(row), model_config(select_row(settings, no_vector_name(row)))
+        assert control.pooling == "constant" and control.decoder == config.decoder
         shape = ["n_embd", "n_layer", "n_head", "n_inner", "word_embeddings"]
         if row.row != "hybrid":  # a constant carries nothing, however many memory tokens it is cut into
             shape.append("slots")
-        assert [getattr(twin, k) for k in shape] == [getattr(config, k) for k in shape]
-        assert twin.decoder != "transformer" or twin.embedding_dim % twin.slots == 0
+        assert [getattr(control, k) for k in shape] == [getattr(config, k) for k in shape]
+        assert control.decoder != "transformer" or control.embedding_dim % control.slots == 0
 
 
-def test_rows_that_share_a_decoder_share_a_twin():
+def test_rows_that_share_a_decoder_share_a_control():
     settings = Settings(rows=())
     rows = ["att_pool_384", "rnn_768", "cls_decoder_384", "att_pool_768", "encoder_only_1568"]
     assert no_vector_names(settings, rows) == ["no_vector_384", "no_vector_768_rnn", "no_vector_1568_encoder_only"]
@@ -55,22 +54,25 @@ def test_the_reference_is_the_no_vector_model_of_the_lowest_loss(run, tiny_model
     these = tiny_settings, tiny_material
     with pytest.raises(FileNotFoundError, match="no_vector"):
         reference_model(run, *these)
-    record = {"settings": {"seed": 0, "max_length": 16}, "data_hash": tiny_material.corpus.data_hash}
+    here = tiny_material.corpus.data_hash, tiny_material.encoder.hash
+
+    def write(name, loss, settings=tiny_settings, data_hash=here[0], encoder_hash=here[1]):
+        identity = identity_of(settings, data_hash, encoder_hash)
+        TrainingRecord(identity, 1.0, 1.0, "time", loss, 0.5).write(run / "models" / name)
+
     for row, dim, loss in (("no_vector", 32, 3.0), ("no_vector", 48, 2.0), ("att_pool", 32, 1.0)):
-        folder = run / "models" / f"{row}_{dim}"
-        tiny_model(row, embedding_dim=dim).save_pretrained(folder)
-        paths.write_json(folder / "training.json", record | {"validation_loss": loss})
+        tiny_model(row, embedding_dim=dim).save_pretrained(run / "models" / f"{row}_{dim}")
+        write(f"{row}_{dim}", loss)
     tiny_model("no_vector", embedding_dim=64).save_pretrained(run / "models" / "no_vector_64")  # never finished
     model, name = reference_model(run, *these)
     assert model.config.embedding_dim == 48
     assert name == model_hash(run / "models" / "no_vector_48") and len(name) == 12
     assert name != model_hash(run / "models" / "no_vector_32")
-    file = run / "models" / "no_vector_48" / "training.json"
     for other in (  # what was trained on another split, say, may have seen what it is to judge
-        {"settings": {"seed": 1, "max_length": 16}}, {"settings": {"seed": 0, "max_length": 12}},
+        {"settings": replace(tiny_settings, seed=1)}, {"settings": replace(tiny_settings, max_length=12)},
         {"data_hash": "another"}, {"encoder_hash": "another"},
     ):  # fmt: skip
-        paths.write_json(file, record | {"validation_loss": 2.0} | other)
+        write("no_vector_48", 2.0, **other)
         assert reference_model(run, *these)[0].config.embedding_dim == 32, other
-    paths.write_json(file, record | {"validation_loss": 2.0, "encoder_hash": tiny_material.encoder.hash})
+    write("no_vector_48", 2.0)
     assert reference_model(run, *these)[0].config.embedding_dim == 48

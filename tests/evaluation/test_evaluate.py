@@ -7,16 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from invlib import paths
 from invlib.encoders.material import Material
 from invlib.encoders.token_states import token_states
-from invlib.evaluation.evaluate import evaluate, generate_and_score, trained_settings
+from invlib.evaluation import evaluate as module
+from invlib.evaluation.evaluate import evaluate, generate_and_score, prepare, time_models
 from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import select_row
 from invlib.training import trainer
-from invlib.training.record import model_hash
+from invlib.training.record import TrainingRecord, model_hash
 from invlib.training.train import train
 
 KEYS = (
@@ -30,7 +32,7 @@ MEASURES = ("accuracy", "generated_accuracy", "exact_match", "bertscore_f1", "pa
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_settings, tiny_material):
-    """A run with an att_pool that has learned its sixteen test sentences, and its no-vector twin."""
+    """A run with an att_pool that has learned its sixteen test sentences, and its no-vector control."""
     run = tmp_path_factory.mktemp("evaluated")
     learned = Material(
         tiny_material.corpus, tiny_material.encoder, {**tiny_material.states, "train": tiny_material.states["test"]}
@@ -39,15 +41,18 @@ def trained(tmp_path_factory, tiny_settings, tiny_material):
         tiny_settings, epochs=20, stop_patience=20, sent_sim_weight=0.0, batch_size=4, learning_rate=6e-3
     )
     model, _ = train(settings, run, replace(learned, states={**learned.states, "validation": learned.states["test"]}))
-    twin = select_row(replace(settings, epochs=3), "no_vector_96")
-    train(twin, run, tiny_material)
+    train(select_row(replace(settings, epochs=3), "no_vector_96"), run, tiny_material)
     return run, model, settings
+
+
+def evaluated(model, settings, material, run=None, split="test", num_beams=1) -> dict:
+    return evaluate(model, prepare(settings, [settings], run, material, split, num_beams))
 
 
 @pytest.fixture(scope="module")
 def row(trained, tiny_material):
-    run, model, _ = trained
-    return evaluate(model, material=tiny_material)
+    run, model, settings = trained
+    return evaluated(model, settings, tiny_material, run)
 
 
 def test_it_has_every_key_and_json_can_hold_it(row):
@@ -58,13 +63,46 @@ def test_it_has_every_key_and_json_can_hold_it(row):
     assert row["bertscore_model"] == row["paraphrase_model"] == "minilm"
     assert list(row["top_k"]) == ["1", "3", "5", "10", "15", "25", "50", "100"]
     assert list(row["top_k"].values()) == sorted(row["top_k"].values()) and row["top_k"]["1"] == row["accuracy"]
-    assert row["train_seconds"] > 0 and row["encode_ms"] > 0 and row["decode_ms"] > 0
+    assert row["train_seconds"] > 0 and row["steps"] == 80 and row["train_threads"] == torch.get_num_threads()
+    assert row["encode_ms"] is row["decode_ms"] is None  # times are of one sitting: time_models
+
+
+def test_times_are_the_median_of_one_sitting(trained, tiny_model, tiny_material, monkeypatch):
+    """After a warm-up, in turns; the threads stand beside them."""
+    run, model, settings = trained
+    measuring = prepare(settings, [settings], run, tiny_material)
+    order, now = [], iter(range(10_000))
+    models = {"att_pool": model, "rnn": tiny_model("rnn")}
+    for name, each in models.items():
+        monkeypatch.setattr(each, "encode", lambda texts, name=name: order.append(name) or [0] * len(texts))
+        monkeypatch.setattr(each, "generate_ids", lambda z, **_: [])
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(now))
+    found = time_models(models, measuring)
+    assert order == ["att_pool", "rnn"] * (module.REPEATS + 1)
+    assert found["rnn"] == {
+        "encode_ms": pytest.approx(1000 / 16), "decode_ms": pytest.approx(1000 / 16),
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip
+
+
+def test_all_models_of_a_run_share_what_is_prepared(trained, tiny_material, monkeypatch):
+    """One reference, one control, each loaded once: evaluate() fetches nothing."""
+    run, model, settings = trained
+    measuring = prepare(settings, [settings, settings], run, tiny_material)
+    for name in ("load_material", "find_reference"):
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("fetched again"))
+    monkeypatch.setattr(InvertibleSentenceModel, "from_pretrained", lambda *_: pytest.fail("loaded again"))
+    first, again = evaluate(model, measuring), evaluate(model, measuring)
+    assert first == again and first["controls"]["no_vector"]["model"] == "no_vector_96"
 
 
 def test_figures_lie_within_their_intervals(row):
     assert set(MEASURES) <= set(row["ci95"])
     for name, (low, high) in row["ci95"].items():
         assert low <= row[name] + 1e-9 and row[name] <= high + 1e-9, name
+    n, exact = row["n"], row["exact_match"]
+    expected = binomtest(round(exact * n), n).proportion_ci(method="wilson")
+    assert row["ci95"]["exact_match"] == pytest.approx([expected.low, expected.high])
 
 
 def test_the_figures_are_those_of_the_model(row, trained, tiny_material, sentences):
@@ -72,8 +110,8 @@ def test_the_figures_are_those_of_the_model(row, trained, tiny_material, sentenc
     data = tiny_material.dataset("test")
     found = teacher_forced(model, data)
     assert row["accuracy"] == pytest.approx(found["hits_1"].sum() / found["tokens"].sum())
-    said, texts = model.reconstruct(sentences[48:60]), sentences[48:60]
-    assert row["exact_match"] == pytest.approx(np.mean([a == b for a, b in zip(said, texts, strict=True)]), abs=0.1)
+    decoded, texts = model.reconstruct(sentences[48:60]), sentences[48:60]
+    assert row["exact_match"] == pytest.approx(np.mean([a == b for a, b in zip(decoded, texts, strict=True)]), abs=0.1)
     assert row["exact_match"] > 0.5 and row["generated_accuracy"] > 0.7
     assert row["trainable_parameters"] == model.n_trainable()
     assert row["frozen_parameters"] == tiny_material.encoder.n_parameters
@@ -107,79 +145,72 @@ def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_
 
 
 def test_a_run_may_be_named(row, trained, tiny_material, monkeypatch):
-    """Twin and reference are found as by the run's folder, not passed over in silence."""
-    run, model, _ = trained
+    run, model, settings = trained
     monkeypatch.setattr(paths, "RUNS", run.parent)
-    named = evaluate(model, material=tiny_material, run=run.name)
+    named = evaluated(model, settings, tiny_material, run.name)
     assert named["controls"]["no_vector"] == row["controls"]["no_vector"]
     assert named["reference_model"] == row["reference_model"] is not None
 
 
 @pytest.mark.parametrize("of", ["data_hash", "seed"])
-def test_what_was_trained_on_other_headlines_is_no_reference_and_no_twin(trained, tiny_material, tmp_path, of):
+def test_what_was_trained_on_other_headlines_is_no_reference_and_no_control(trained, tiny_material, tmp_path, of):
     """It may have been trained on the headlines that it would judge."""
-    run, model, _ = trained
+    run, model, settings = trained
     copy = shutil.copytree(run, tmp_path / "run")
     file = copy / "models" / "no_vector_96" / "training.json"
     record = paths.read_json(file)
     changed = {"data_hash": "other"} if of == "data_hash" else {"settings": record["settings"] | {"seed": 1}}
     paths.write_json(file, record | changed)
-    row = evaluate(model, material=tiny_material, run=copy)
+    row = evaluated(model, settings, tiny_material, copy)
     assert row["reference_model"] is row["recovered_bits"] is row["controls"]["no_vector"] is None
     paths.write_json(file, record)
-    assert evaluate(model, material=tiny_material, run=copy)["controls"]["no_vector"]["model"] == "no_vector_96"
+    assert evaluated(model, settings, tiny_material, copy)["controls"]["no_vector"]["model"] == "no_vector_96"
 
 
 def test_a_model_that_was_saved_elsewhere_is_measured_as_well(trained, tiny_material, tmp_path):
     _, model, settings = trained
     model.save_pretrained(tmp_path / "mine")
     loaded = InvertibleSentenceModel.from_pretrained(tmp_path / "mine")
-    row = evaluate(loaded, settings=settings, material=tiny_material)
+    row = evaluated(loaded, settings, tiny_material)
     assert row["train_seconds"] is None and row["exact_match"] > 0.5
 
 
 def test_a_damaged_reference_is_an_error_and_no_missing_one(trained, tiny_material, tmp_path):
-    run, model, _ = trained
+    run, model, settings = trained
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / "models" / "no_vector_96" / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="model.safetensors"):
-        evaluate(model, material=tiny_material, run=copy)
+    with pytest.raises(FileNotFoundError, match="no_vector_96.*holds no weights"):
+        evaluated(model, settings, tiny_material, copy)
 
 
 def test_what_was_not_measured_is_null_and_never_zero(tiny_model, tiny_settings, tiny_material, run):
-    """A model of no run: no reference, no twin, no training."""
-    row = evaluate(tiny_model("rnn"), settings=replace(tiny_settings, row="rnn"), material=tiny_material)
+    """A model of no run: no reference, no control, no training."""
+    row = evaluated(tiny_model("rnn"), replace(tiny_settings, row="rnn"), tiny_material)
     for name in ("recovered_bits", "reference_bits", "utilisation", "train_seconds", "encoder_layers", "variant"):
         assert row[name] is None, name
     assert row["controls"]["no_vector"] is None and row["controls"]["shuffled_vector"]["recovered_bits"] is None
     assert "recovered_bits" not in row["ci95"]
-    row = evaluate(
-        tiny_model("no_vector"), settings=replace(tiny_settings, row="no_vector"), material=tiny_material, run=run
-    )
+    row = evaluated(tiny_model("no_vector"), replace(tiny_settings, row="no_vector"), tiny_material, run)
     assert row["rank_correlation"] is None and row["recall_at_10"] is None  # a constant orders nothing
-    with pytest.raises(ValueError, match="settings="):
-        evaluate(tiny_model(), material=tiny_material)
+    with pytest.raises(ValueError, match="was not saved by train"):
+        evaluate(tiny_model())
 
 
 def test_another_split_and_another_search(trained, tiny_material):
     run, model, settings = trained
-    row = evaluate(model, split="validation", material=tiny_material, num_beams=3, run=run)
+    row = evaluated(model, settings, tiny_material, run, "validation", 3)
     assert (row["split"], row["search"], row["n"]) == ("validation", "beam 3", 8)
-    assert trained_settings(model) == settings  # preset and how to measure included
     with pytest.raises(ValueError, match="unknown split 'tset'; choose train, validation, test"):
-        evaluate(model, split="tset", material=tiny_material)
+        evaluated(model, settings, tiny_material, run, "tset")
 
 
-def test_a_twin_that_rows_share_speaks_once_for_all(row, trained, tiny_material, monkeypatch):
-    _, model, settings = trained
-    decoded = []
-    generate_ids = type(model).generate_ids
-    monkeypatch.setattr(
-        type(model), "generate_ids", lambda self, z, **how: decoded.append(self.folder) or generate_ids(self, z, **how)
-    )
-    again = evaluate(model, material=tiny_material)
-    assert set(decoded) == {model.folder}
-    assert again["controls"]["no_vector"] == row["controls"]["no_vector"]
+def test_one_model_by_itself_is_measured_with_its_own_settings(row, trained, tiny_material, monkeypatch):
+    """evaluate(model, split=...): its record has the settings, its folder the run."""
+    run, model, settings = trained
+    monkeypatch.setattr(module, "load_material", lambda s: tiny_material if s == settings else pytest.fail("others"))
+    assert TrainingRecord.read(model.folder).settings == settings  # preset and how to measure included
+    assert evaluate(model) == row
+    assert evaluate(model, split="validation")["split"] == "validation"
 
 
 def test_a_headline_that_was_cut_or_has_no_known_word_stops_nothing(
@@ -189,19 +220,20 @@ def test_a_headline_that_was_cut_or_has_no_known_word_stops_nothing(
     texts = ["oil " * 30, "zzz", "gold falls", "uber rises", *tiny_material.corpus.splits["test"]["text"][:9]]
     states = token_states(tiny_material.encoder, texts, 16, cache=tmp_path, progress=False)
     material = replace(tiny_material, states={"test": states})
-    row = evaluate(tiny_model(), settings=tiny_settings, material=material)
-    assert row["n"] == 12 and row["encode_ms"] > 0
+    model, measuring = tiny_model(), prepare(tiny_settings, [tiny_settings], None, material)
+    assert evaluate(model, measuring)["n"] == 12
+    assert time_models({"mine": model}, measuring)["mine"]["encode_ms"] > 0
 
 
-def test_what_is_said_of_given_vectors_is_compared_with_the_first_headlines(trained, tiny_material):
+def test_what_is_decoded_from_given_vectors_is_compared_with_the_first_headlines(trained, tiny_material):
     run, model, settings = trained
     data = tiny_material.dataset("test")
     vectors = teacher_forced(model, data)["sentence_embedding"]
     out = generate_and_score(model, vectors[:5], data, settings)
     assert out["reference"] == tiny_material.corpus.splits["test"]["text"][:5]
-    assert len(out["said"]) == len(out["right"]) == len(out["bertscore_f1"]) == 5
+    assert len(out["decoded"]) == len(out["right"]) == len(out["bertscore_f1"]) == 5
     np.testing.assert_array_equal(
-        out["exact"] == 1, [a == b for a, b in zip(out["said"], out["reference"], strict=True)]
+        out["exact"] == 1, [a == b for a, b in zip(out["decoded"], out["reference"], strict=True)]
     )
 
 

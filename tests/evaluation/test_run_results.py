@@ -7,10 +7,10 @@ import pytest
 
 from invlib import paths
 from invlib.encoders.frozen import load_encoder
-from invlib.evaluation.run_results import load_run, place, update_metrics
+from invlib.evaluation.run_results import load_run, table_order, update_metrics
 from invlib.models.model import build_model
 from invlib.settings import load_preset, select_row
-from invlib.training.record import model_hash, training_fields
+from invlib.training.record import TrainingRecord, identity_of, model_hash
 
 WORDS = "oil gold wheat steel copper cotton".split()
 HEADLINES = [f"{a} {verb} as {b} prices fall" for a in WORDS for b in WORDS for verb in ("rises", "slips") if a != b]
@@ -28,9 +28,12 @@ def run(tmp_path, monkeypatch):
     for number, name in enumerate(("att_pool_96", "rnn_64", "no_vector_96", "hybrid_96_plain")):
         row = select_row(settings, name)
         build_model(row, load_encoder()).save_pretrained(folder / "models" / name)
-        record = {"settings": training_fields(row), "measuring": {"preset": "smoke"}}
-        record |= {"seconds": 1.0, "stopped_by": "time", "accuracy": number / 10}
-        paths.write_json(folder / "models" / name / "training.json", record | {"data_hash": hash_of(row)})
+        identity = identity_of(row, hash_of(row), load_encoder().hash)
+        purpose = "ablation" if name.startswith("hybrid") else "study"
+        record = TrainingRecord(
+            identity, 1.0, 1.0, "time", 1.0, number / 10, measuring={"preset": "smoke"}, purpose=purpose
+        )
+        record.write(folder / "models" / name)
     return folder, settings
 
 
@@ -43,11 +46,18 @@ def hash_of(settings) -> str:
 def test_models_in_the_tables_order_measured_as_asked(run):
     folder, settings = run
     loaded = load_run(folder, dataclasses.replace(settings, n_generate=3))
-    assert list(loaded.models) == ["rnn_64", "att_pool_96"]  # neither the twin nor what a notebook's own table compares
+    assert list(loaded.models) == ["rnn_64", "att_pool_96"]  # neither the control nor an ablation
     assert loaded.ranked() == ["rnn_64", "att_pool_96"]
     assert {s.n_generate for s in loaded.settings.values()} == {3}
     assert loaded.settings["rnn_64"].preset == "smoke"
     assert loaded.table()["run"].tolist() == ["mine", "mine"]
+
+
+def test_a_model_that_is_named_like_an_ablation_is_no_ablation(run):
+    """What a model is for stands in its record; its name is the person's choice."""
+    folder, settings = run
+    shutil.copytree(folder / "models" / "rnn_64", folder / "models" / "rnn_64_plain")
+    assert list(load_run(folder, settings).models) == ["rnn_64", "rnn_64_plain", "att_pool_96"]
 
 
 def test_the_preset_is_the_one_it_was_trained_with(run):
@@ -56,7 +66,7 @@ def test_the_preset_is_the_one_it_was_trained_with(run):
     assert load_run(folder, load_preset("cpu", data=settings.data)).settings["rnn_64"].preset == "smoke"
 
 
-def test_rows_choose_and_an_unknown_one_is_said(run):
+def test_rows_choose_and_an_unknown_one_is_named(run):
     folder, settings = run
     chosen = load_preset("smoke", data=settings.data, rows="att_pool_96")
     assert list(load_run(folder, chosen, rows="att_pool_96").models) == ["att_pool_96"]
@@ -107,6 +117,6 @@ def test_figures_of_the_run_that_is_read_are_not_hidden_by_a_notebooks_own(run):
     assert [row["search"] for row in paths.read_json(file)] == ["beam 5"]
 
 
-def test_place_follows_the_main_table():
+def test_table_order_follows_the_main_table():
     names = ["att_pool_768", "att_pool_96", "rnn_768", "cls_decoder_384"]
-    assert sorted(names, key=place) == ["rnn_768", "cls_decoder_384", "att_pool_96", "att_pool_768"]
+    assert sorted(names, key=table_order) == ["rnn_768", "cls_decoder_384", "att_pool_96", "att_pool_768"]

@@ -1,5 +1,6 @@
 """The project's own causal LM is trained, kept and resumed like any model; any other is loaded frozen."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,17 +9,19 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM, set_seed
 
 from invlib import paths
 from invlib.encoders import hub
 from invlib.language_models import own
-from invlib.language_models.cramming import cram
+from invlib.language_models.cramming import cram, texts_of_length
 from invlib.language_models.frozen import load_causal_lm, padded
 from invlib.language_models.own import (
     LanguageModelSettings,
     LanguageModelTrainer,
     fresh_model,
+    init_layers,
+    init_tables,
     language_model_settings,
     load_language_models,
     pack_blocks,
@@ -26,6 +29,7 @@ from invlib.language_models.own import (
     untrained_language_model,
 )
 from invlib.settings import Settings
+from invlib.training.record import TrainingRecord
 
 TINY = LanguageModelSettings(
     width=32, n_layer=1, head_size=16, block=32, n_positions=64, max_length=16, minutes=None, epochs=3, batch_size=4,
@@ -34,7 +38,7 @@ TINY = LanguageModelSettings(
 
 
 class Killed(BaseException):
-    """What a kill is to the code that runs: nothing that it could catch."""
+    """A kill: no code of the package catches it."""
 
 
 @pytest.fixture
@@ -75,8 +79,11 @@ def test_a_run_leaves_a_folder_that_transformers_loads(made, run, tiny_material,
     assert len(curve) == 3 and curve.notna().all(axis=None)
     assert curve.validation_loss.is_monotonic_decreasing
     pd.testing.assert_frame_equal(pd.read_csv(run / "a" / "curves" / "lm_32.csv"), curve)
-    done = paths.read_json(folder / "training.json")
-    assert done["stopped_by"] == "epochs" and done["data_hash"] == "0123456789ab" and done["settings"]["width"] == 32
+    record = TrainingRecord.read(folder)
+    assert record.stopped_by == "epochs" and record.epochs == 3 and record.steps == curve.step.iloc[-1]
+    assert record.identity.data_hash == "0123456789ab" and record.identity.settings["width"] == 32
+    assert (record.cut_headlines, record.train_headlines) == (0, 40)
+    assert record.validation_loss == pytest.approx(curve.validation_loss.min())
     assert "lm_32 done" in (run / "a" / "log.txt").read_text()
     model, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert words.get_vocab() == tiny_encoder.tokenizer.get_vocab() and model.config.model_type == "gpt_neox"
@@ -94,15 +101,31 @@ def test_unchanged_settings_load_and_changed_ones_train(made, trainings, run):
     assert len(trainings) == 2 and other.hash != first.hash
     assert load_causal_lm(str(run / "a" / "language_models" / "lm_32")).hash == other.hash  # no older one is kept
     made(variant="second", epochs=1)
-    assert (run / "a" / "language_models" / "lm_32_second" / "training.json").exists()
+    assert TrainingRecord.read(run / "a" / "language_models" / "lm_32_second").epochs == 1
 
 
-def test_an_older_record_never_stands_beside_new_weights(made, run, monkeypatch):
+def test_a_record_of_an_older_version_is_the_same_training(made, run, trainings):
     made()
-    monkeypatch.setattr(own, "curve_of", lambda *_: pytest.fail("killed"))
-    with pytest.raises(pytest.fail.Exception):
+    file = run / "a" / "language_models" / "lm_32" / "training.json"
+    new = paths.read_json(file)
+    old = {k: new[k] for k in ("data_hash", "seconds", "epochs", "tokens", "stopped_by", "validation_loss", "accuracy")}
+    settings = {k: v for k, v in new["settings"].items() if k not in ("max_steps", "sampled_negatives")}
+    settings["candidates"] = new["settings"]["sampled_negatives"]
+    paths.write_json(file, old | {"settings": settings, "words": new["encoder_hash"], "parameters": 1})
+    made()
+    assert len(trainings) == 1
+
+
+def test_an_older_record_is_removed_before_new_weights_are_written(made, run, monkeypatch):
+    made()
+
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(TrainingRecord, "write", killed)  # after the weights
+    with pytest.raises(Killed):
         made(learning_rate=5e-3)
-    assert not (run / "a" / "language_models" / "lm_32" / "training.json").exists()
+    assert TrainingRecord.find(run / "a" / "language_models" / "lm_32") is None
 
 
 def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, monkeypatch, trainings):
@@ -134,10 +157,36 @@ def test_the_best_epoch_is_kept_whole(made, tiny_material):
     assert found.nats.sum() / found.tokens.sum() == pytest.approx(curve.validation_loss[best], rel=1e-3)
 
 
-def test_time_ends_a_training(made, run):
-    made(minutes=1e-4, epochs=50)
-    done = paths.read_json(run / "a" / "language_models" / "lm_32" / "training.json")
-    assert done["stopped_by"] == "time" and done["epochs"] < 1
+def test_time_or_steps_end_a_training(made, run):
+    made("time", minutes=1e-4, epochs=50)
+    made("steps", minutes=1e-4, epochs=50, max_steps=7)  # whatever the clock says
+    time, steps = (TrainingRecord.read(run / k / "language_models" / "lm_32") for k in ("time", "steps"))
+    assert time.stopped_by == "time" and time.epochs < 1
+    assert steps.stopped_by == "steps" and steps.steps == 7
+
+
+def test_headlines_that_are_cut_are_counted(made, run, tiny_material, tiny_encoder):
+    made(max_length=6, epochs=1)
+    long = sum(len(row) > 6 for row in tiny_encoder.input_ids(tiny_material.corpus.splits["train"]["text"]))
+    assert 0 < long < 40 and TrainingRecord.read(run / "a" / "language_models" / "lm_32").cut_headlines == long
+    assert f"{long} headlines cut" in (run / "a" / "log.txt").read_text()
+
+
+def test_weights_come_from_the_settings_seed_and_torchs_own_generator_stays(made, tiny_encoder):
+    settings = replace(TINY, seed=3)
+    torch.manual_seed(11)
+    state = torch.get_rng_state()
+    model = fresh_model(settings, tiny_encoder)
+    assert torch.equal(torch.get_rng_state(), state)
+    made(epochs=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    set_seed(3)
+    theirs = GPTNeoXForCausalLM(model.config)
+    init_layers(theirs, settings.weight_gain, settings.query_bias_std)
+    init_tables(theirs, tiny_encoder.word_embeddings.float(), settings.input_std, settings.output_std)
+    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in model.state_dict().items())
+    assert not torch.equal(fresh_model(TINY, tiny_encoder).gpt_neox.layers[0].mlp.dense_h_to_4h.weight,
+                           model.gpt_neox.layers[0].mlp.dense_h_to_4h.weight)  # fmt: skip
 
 
 def test_a_loaded_model_is_frozen_and_knows_its_tokens(tiny_lm, tiny_encoder):
@@ -146,9 +195,32 @@ def test_a_loaded_model_is_frozen_and_knows_its_tokens(tiny_lm, tiny_encoder):
     assert ids == [*tiny_encoder.tokenizer("oil rises")["input_ids"][1:]]  # pieces and [SEP], no [CLS]
     assert tiny_lm.text([ids]) == ["oil rises"]
     assert tiny_lm.ids([[5, 6]]) == [[5, 6]]
-    for bad, message in ((["oil", " "], "text 1 is empty"), ("oil", "got one string")):
+    for bad, message in (
+        (["oil", " "], "text 1 is empty"), ("oil", "got one str; write"), ({"a": "oil"}, "got a dict"),
+        (["a \ud800"], "lone surrogate"), (pd.DataFrame({"text": ["oil"]}), "got a DataFrame"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             tiny_lm.ids(bad)
+
+
+def test_a_special_token_that_is_typed_is_text(tiny_lm, tiny_encoder):
+    own = untrained_language_model(TINY, tiny_encoder)
+    for lm in (tiny_lm, own):
+        for mark in ("[SEP]", "[CLS]", "[PAD]", "[UNK]", "[MASK]"):
+            (ids,) = lm.ids([f"oil {mark} rises"])
+            special = {lm.tokenizer.convert_tokens_to_ids(mark)} - {lm.unk_token_id}  # "[" is no word of the tiny one
+            assert len(ids) > 4 and not special & set(ids[:-1]) and ids[-1] == lm.eos_token_id
+        made = [k for text in texts_of_length(lm, ["oil [SEP] rises"], 9, 1) for k in text]
+        assert made.count(lm.eos_token_id) == 1
+
+
+@pytest.mark.parametrize("text", ["", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", None])
+def test_damaged_weights_are_named(tiny_lm_folder, tmp_path, text):
+    folder = shutil.copytree(tiny_lm_folder, tmp_path / "lm")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000] if text is None else text.encode())
+    with pytest.raises(OSError, match=r"model\.safetensors is"):
+        load_causal_lm(str(folder))
 
 
 def test_unknown_models_are_named(monkeypatch, tmp_path, tiny_folder):
@@ -172,14 +244,14 @@ def test_a_model_that_scales_its_logits_is_refused(tiny_lm_folder, monkeypatch):
 
     monkeypatch.setattr(type(load_causal_lm(tiny_lm_folder).model), "forward", capped)
     load_causal_lm.cache_clear()
-    with pytest.raises(ValueError, match="does more to its last states"):
+    with pytest.raises(ValueError, match="by more than one linear layer"):
         load_causal_lm(tiny_lm_folder)
     load_causal_lm.cache_clear()
 
 
 @pytest.mark.parametrize("width", [16, 32, 64])
-def test_the_word_tables_are_the_encoders_and_stay_so(made, tiny_encoder, width):
-    """As wide as the encoder, or wider, they keep the words' inner products; narrower, what so many axes can."""
+def test_the_word_tables_are_the_encoders_and_stay_frozen(made, tiny_encoder, width):
+    """As wide as the encoder, or wider, they keep the words' inner products; narrower, the principal components'."""
     words = tiny_encoder.word_embeddings.float()
     lm, _ = made(width=width, epochs=1)
     u, strength, _ = torch.linalg.svd(words - words.mean(0), full_matrices=False)
@@ -192,7 +264,7 @@ def test_the_word_tables_are_the_encoders_and_stay_so(made, tiny_encoder, width)
         torch.testing.assert_close(products / products.trace(), expected / expected.trace(), atol=1e-5, rtol=1e-2)
 
 
-def test_a_fresh_model_is_in_the_shape_and_from_the_start_that_is_asked(tiny_encoder):
+def test_a_fresh_model_has_the_settings_shape_and_start(tiny_encoder):
     """Every weight keeps its inputs' variance; the queries have a bias, keys and values none."""
     settings = replace(TINY, query_bias_std=3.0, weight_gain=2.0, parallel_residual=True, rope_theta=50.0)
     model = fresh_model(settings, tiny_encoder)
@@ -210,15 +282,15 @@ def test_a_fresh_model_is_in_the_shape_and_from_the_start_that_is_asked(tiny_enc
         fresh_model(replace(TINY, width=24), tiny_encoder)
 
 
-def test_a_place_reads_more_or_less_of_the_vector_by_its_distance(tiny_encoder):
-    """With biased queries the attention to the first position differs from place to place, whatever the words are."""
+def test_a_position_reads_more_or_less_of_the_vector_by_its_distance(tiny_encoder):
+    """With biased queries the attention to the first position differs between positions, whatever the words are."""
 
     def attention_of_same_words(query_bias_std):
         model = fresh_model(replace(TINY, query_bias_std=query_bias_std, weight_gain=0.1), tiny_encoder)
         model.set_attn_implementation("eager")
         words = model.get_input_embeddings()(torch.full((1, 12), 7))
         (heads,) = model(inputs_embeds=words, output_attentions=True).attentions
-        shares = heads[0, :, -1]  # of the last place, (heads, 12)
+        shares = heads[0, :, -1]  # of the last position, (heads, 12)
         return (shares.max(-1).values / shares.min(-1).values).mean().item()
 
     assert attention_of_same_words(40.0) > 1.5 > 1.1 > attention_of_same_words(0.0)
@@ -234,7 +306,7 @@ def test_one_vector_moves_an_untrained_network_from_this_start_and_not_from_the_
     assert len(texts) > 3 and moved > 0.9 and held < 0.6
 
 
-def test_untrained_is_what_training_begins_with(made, tiny_encoder, monkeypatch):
+def test_training_begins_with_the_untrained_control(made, tiny_encoder, monkeypatch):
     begun = []
     monkeypatch.setattr(
         LanguageModelTrainer, "train",
@@ -258,11 +330,13 @@ def test_the_training_loss_is_the_models_own_on_average(tiny_encoder):
         assert np.mean(sampled) == pytest.approx(model(**batch).loss.item(), rel=0.01) and np.std(sampled) > 0
 
 
-def test_a_run_finds_its_language_models_or_the_one_that_is_named(made, run, tiny_lm_folder):
+def test_a_run_finds_its_language_models_or_a_named_one(made, run, tiny_lm_folder):
     made("a", width=64, variant=None)
     settings = Settings(lm_widths=(64,), lm_minutes=3.0, n_validation=7)
     (own,) = language_model_settings(settings)
     assert (own.name, own.width, own.minutes, own.n_validation) == ("lm_64", 64, 3.0, 7)
+    (long,) = language_model_settings(replace(settings, max_length=600, n_positions=600))
+    assert (own.n_positions, long.max_length, long.n_positions) == (512, 600, 600)
     here = run / "a", "0123456789ab"
     assert [lm.hidden_size for lm in load_language_models(settings, *here).values()] == [64]
     named = load_language_models(replace(settings, language_model=tiny_lm_folder), *here)
@@ -287,7 +361,7 @@ def test_scores_are_the_models_own_and_padding_changes_nothing(sharp_lm, sentenc
 
 def test_greedy_text_after_vectors_is_generates_own(tiny_lm):
     begin = torch.tensor([[tiny_lm.bos_token_id]])
-    said = tiny_lm.model.generate(input_ids=begin, max_new_tokens=12, do_sample=False, pad_token_id=0)[0, 1:].tolist()
+    theirs = tiny_lm.model.generate(input_ids=begin, max_new_tokens=12, do_sample=False, pad_token_id=0)[0, 1:].tolist()
     found = tiny_lm.generate_ids(tiny_lm.embed(begin).expand(3, -1, -1), 12, batch_size=2)
-    assert found == [said] * 3 and said[-1] == tiny_lm.eos_token_id
+    assert found == [theirs] * 3 and theirs[-1] == tiny_lm.eos_token_id
     assert padded([[4, 5], [6]]).tolist() == [[4, 5], [6, -100]]

@@ -1,16 +1,23 @@
 """Metrics, against examples worked by hand and against what statistics promises."""
 
+import inspect
 import math
+import tracemalloc
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from invlib.evaluation.controls import shuffled_vectors
-from invlib.evaluation.evaluate import semantics
-from invlib.measures.intervals import bootstrap, ratio
-from invlib.measures.similarity import rank_correlation, recall_at_k
+from invlib.measures.intervals import bootstrap, paired_difference, proportion_interval, ratio
+from invlib.measures.similarity import (
+    N_HEADLINES,
+    rank_correlation,
+    rank_correlation_difference,
+    rank_correlation_interval,
+    recall_at_k,
+)
 from invlib.measures.text import bleu, generated_matches, recovered_bits, teacher_forced
 
 CLS, SEP, UNK = 101, 102, 100
@@ -18,21 +25,21 @@ CONFIG = SimpleNamespace(unk_token_id=UNK, max_length=8)
 
 
 @pytest.mark.parametrize(
-    "said, reference, right, positions, exact",
+    "generated, reference, right, positions, exact",
     [
         ([5, 6, 7, SEP], [CLS, 5, 6, 7, SEP], 4, 4, 1),  # all, the end token among them
         ([5, 9, 7, SEP], [CLS, 5, 6, 7, SEP], 3, 4, 0),  # one wrong
         ([5, 6, SEP], [CLS, 5, 6, 7, SEP], 2, 4, 0),  # ended early: of the longer, here the reference
-        ([5, 6, 7, 8, SEP], [CLS, 5, 6, 7, SEP], 3, 5, 0),  # ended late: of the longer, here what was said
+        ([5, 6, 7, 8, SEP], [CLS, 5, 6, 7, SEP], 3, 5, 0),  # ended late: of the longer, here what was generated
         ([5, 6, 7], [CLS, 5, 6, 7, SEP], 3, 4, 0),  # never ended
         ([6, 7, SEP], [CLS, 5, 6, 7, SEP], 0, 4, 0),  # by position: a shift by one loses everything
-        ([SEP], [CLS, 5, SEP], 0, 2, 0),  # nothing said
-        ([5, UNK, SEP], [CLS, 5, UNK, SEP], 2, 3, 0),  # [UNK] in the reference is wrong, even if said
+        ([SEP], [CLS, 5, SEP], 0, 2, 0),  # nothing generated
+        ([5, UNK, SEP], [CLS, 5, UNK, SEP], 2, 3, 0),  # [UNK] in the reference is wrong, even if generated
         ([1, 2, 3, 4, 5, 6, SEP], [CLS, 1, 2, 3, 4, 5, 6, SEP], 7, 7, 0),  # as long as max_length: cut, never exact
     ],
 )
-def test_generated_matches_worked_by_hand(said, reference, right, positions, exact):
-    found = generated_matches([said], [reference], CONFIG)
+def test_generated_matches_worked_by_hand(generated, reference, right, positions, exact):
+    found = generated_matches([generated], [reference], CONFIG)
     assert (found["right"][0], found["positions"][0], found["exact"][0]) == (right, positions, exact)
 
 
@@ -76,7 +83,7 @@ def test_teacher_forced_with_given_vectors_reads_those(tiny_model, tiny_material
     own = teacher_forced(model, data, batch_size=5)
     again = teacher_forced(model, data, vectors=own["sentence_embedding"], batch_size=7)
     np.testing.assert_allclose(again["nats"], own["nats"], rtol=1e-5)
-    swapped = shuffled_vectors(own["sentence_embedding"])
+    swapped = np.roll(own["sentence_embedding"], 1, axis=0)
     other = teacher_forced(model, data, vectors=swapped, batch_size=5)
     np.testing.assert_array_equal(other["sentence_embedding"], swapped)
     assert not np.allclose(other["nats"], own["nats"])
@@ -90,6 +97,12 @@ def test_of_equally_likely_pieces_the_vocabularys_first_come_first(tiny_model, t
     found = teacher_forced(model, data, top_k=(middle,))
     assert found[f"hits_{middle}"].tolist() == [(ids < middle).sum() for ids in labels]
     assert 0 < found[f"hits_{middle}"].sum() < found["tokens"].sum()
+
+
+def test_a_cross_entropy_that_is_not_finite_is_refused(tiny_model, tiny_material):
+    model, data = tiny_model(), tiny_material.dataset("test")
+    with pytest.raises(ValueError, match="not finite"):
+        teacher_forced(model, data, vectors=np.full((len(data), 32), np.nan, dtype=np.float32))
 
 
 def test_recovered_bits_are_positive_where_the_vector_helps():
@@ -131,15 +144,63 @@ def test_headlines_are_resampled_together():
     assert bootstrap(np.mean, a, n=50, seed=4) == bootstrap(np.mean, a, n=50, seed=4)
 
 
+@pytest.mark.parametrize("share", [0.01, 0.4, 0.99])
+def test_a_shares_interval_covers_the_truth_near_zero_and_one_too(share):
+    rng = np.random.default_rng(2)
+
+    def coverage(interval):
+        found = [interval((rng.random(100) < share).astype(float)) for _ in range(300)]
+        return np.mean([low <= share <= high for low, high in found])
+
+    assert coverage(proportion_interval) >= 0.9
+    if share != 0.4:
+        assert coverage(lambda exact: bootstrap(np.mean, exact, n=200)) < 0.75  # often [1, 1]
+
+
+def test_a_shares_interval_worked_by_hand():
+    assert proportion_interval(np.ones(100)) == pytest.approx([100 / (100 + 1.96**2), 1], abs=1e-5)
+    assert proportion_interval([True, False]) == proportion_interval([0, 1])
+    for wrong in ([], [0.5, 1], [2, 1], [np.nan, 1]):
+        with pytest.raises(ValueError, match="one 0 or 1 a headline"):
+            proportion_interval(wrong)
+
+
+def test_a_paired_difference_is_clear_where_two_intervals_overlap():
+    """What makes a headline hard for both systems cancels."""
+    rng = np.random.default_rng(3)
+    theirs = rng.normal(3, 1, 200)
+    ours = theirs + rng.normal(0.05, 0.1, 200)
+    assert bootstrap(np.mean, ours)[0] < bootstrap(np.mean, theirs)[1]
+    found = paired_difference(ours, theirs)
+    assert found.difference == pytest.approx((ours - theirs).mean()) and 0 < found.low < found.difference < found.high
+    assert found[1:] == pytest.approx(bootstrap(np.mean, ours - theirs))
+    assert found.clear and paired_difference(theirs, ours).clear
+    assert not paired_difference(ours, ours).clear and paired_difference(ours, ours) == (0, 0, 0)
+
+
+def test_a_paired_difference_of_ratios_covers_the_truth():
+    rng = np.random.default_rng(4)
+    hits = 0
+    for seed in range(150):
+        positions = rng.integers(3, 20, 60)
+        ours, theirs = rng.binomial(positions, 0.5), rng.binomial(positions, 0.4)
+        found = paired_difference((ours, positions), (theirs, positions), ratio, n=200, seed=seed)
+        assert found.difference == pytest.approx(ratio(ours, positions) - ratio(theirs, positions))
+        hits += found.low <= 0.1 <= found.high
+    assert 0.88 <= hits / 150 <= 0.99
+    with pytest.raises(ValueError, match="same headlines.*60, 60, 59"):
+        paired_difference((ours, positions), theirs[:59], ratio)
+
+
 # Texts
 
 
 def test_bleu():
-    said = ["wall street falls as tariffs kick in", "oil rises on weak data from china"]
-    assert bleu(said, said) == pytest.approx(100)
-    assert bleu([s.upper() for s in said], said) == pytest.approx(100)  # the tokenizer is uncased
-    assert 0 < bleu(["wall street falls as tariffs end", said[1]], said) < 90
-    assert bleu(["", ""], said) == 0
+    texts = ["wall street falls as tariffs kick in", "oil rises on weak data from china"]
+    assert bleu(texts, texts) == pytest.approx(100)
+    assert bleu([s.upper() for s in texts], texts) == pytest.approx(100)  # the tokenizer is uncased
+    assert 0 < bleu(["wall street falls as tariffs end", texts[1]], texts) < 90
+    assert bleu(["", ""], texts) == 0
 
 
 # Semantics
@@ -183,13 +244,68 @@ def test_a_correlations_interval_is_as_wide_as_the_figure_really_moves():
         vectors, reference = sample()
         figures.append(rank_correlation(vectors, reference))
         if k < 6:
-            _, interval = semantics(vectors, reference, n_bootstrap=3000)
-            low, high = interval["rank_correlation"]
+            low, high = rank_correlation_interval(vectors, reference, n=3000)
             widths.append(high - low)
     assert 0.95 < np.mean(widths) / (2 * 1.96 * np.std(figures)) < 1.35  # 0.8 where each headline counts but once
 
 
-def test_what_cant_be_measured_is_none():
-    for vectors in (np.ones((40, 4)), np.random.default_rng(0).normal(size=(5, 4))):
-        figures, interval = semantics(vectors, np.random.default_rng(1).normal(size=(len(vectors), 4)), 20)
-        assert figures == {"rank_correlation": None, "recall_at_10": None} and interval == {}
+def test_rank_correlation_is_scipys_over_all_pairs():
+    from scipy.spatial.distance import pdist
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(5)
+    reference = rng.normal(size=(40, 8))
+    vectors = vectors_like(reference, 1.0, rng)
+    expected = spearmanr(pdist(vectors, "cosine"), pdist(reference, "cosine")).statistic
+    assert rank_correlation(vectors, reference) == pytest.approx(expected, abs=1e-12)
+    assert rank_correlation(vectors, reference, n_headlines=40) == rank_correlation(vectors, reference)
+
+
+def test_too_few_headlines_are_refused_and_constant_vectors_order_nothing():
+    rng = np.random.default_rng(6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for correlation in (rank_correlation, rank_correlation_interval):
+            for n in (1, 2):
+                with pytest.raises(ValueError, match=f"at least 3 headlines, got {n}"):
+                    correlation(rng.normal(size=(n, 4)), rng.normal(size=(n, 4)))
+        for size in (3, 40):  # of three headlines some resamples hold a single one
+            constant, reference = np.ones((size, 4)), rng.normal(size=(size, 4))
+            for ours, theirs in ((constant, reference), (reference, constant)):
+                assert rank_correlation(ours, theirs) == 0 and rank_correlation_interval(ours, theirs) == [0, 0]
+            low, high = rank_correlation_interval(vectors_like(reference, 0.1, rng), reference)
+            assert -1 <= low <= high <= 1 + 1e-9
+        with pytest.raises(ValueError, match="at least 2 headlines, got 1"):
+            recall_at_k(np.ones((1, 4)), np.ones((1, 4)))
+        assert recall_at_k(reference[:5], reference[:5], k=10).tolist() == [1] * 5  # all four others
+
+
+def test_a_difference_of_rank_correlations_is_paired():
+    rng = np.random.default_rng(8)
+    reference = rng.normal(size=(80, 8))
+    theirs = vectors_like(reference, 0.8, rng)
+    ours = vectors_like(theirs, 0.1, rng) + 0.08 * reference  # nearly theirs, and a little closer to the reference
+    found = rank_correlation_difference(ours, theirs, reference)
+    assert found.difference == pytest.approx(rank_correlation(ours, reference) - rank_correlation(theirs, reference))
+    assert found.clear and 0 < found.low < found.difference < found.high
+    own, other = (rank_correlation_interval(vectors, reference) for vectors in (ours, theirs))
+    assert own[0] < other[1]  # their own intervals overlap
+    assert rank_correlation_difference(theirs, theirs, reference) == (0, 0, 0)
+
+
+def test_a_large_corpus_takes_no_more_memory_than_the_cap_allows():
+    """Of 10 000 headlines one matrix of all pairs takes 800 MB."""
+    rng = np.random.default_rng(7)
+    reference = rng.normal(size=(10_000, 8))
+    vectors = vectors_like(reference, 0.8, rng)
+    for function in (rank_correlation, rank_correlation_interval, recall_at_k):
+        assert inspect.signature(function).parameters["n_headlines"].default == N_HEADLINES == 5000
+        tracemalloc.start()
+        found = function(vectors, reference, n_headlines=500)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 50e6 and found == pytest.approx(function(vectors, reference, n_headlines=500))
+    assert len(found) == 500
+    few = rank_correlation(vectors, reference, n_headlines=500)
+    low, high = rank_correlation_interval(vectors, reference, n_headlines=500)
+    assert low < few < high and few == pytest.approx(rank_correlation(vectors[:1500], reference[:1500]), abs=0.03)

@@ -9,7 +9,7 @@ from invlib.measures.scorers import NAMES, bertscore, paraphrase_similarity, sco
 
 SAME = ("The car was damaged in the accident.", "The vehicle got wrecked during the crash.")
 OTHER = ("The economy is growing rapidly.", "My dog loves running in the park.")
-SAID = [
+DECODED = [
     "wall street falls as tariffs kick in",
     "oil",
     "uber reveals plans to share data with london",
@@ -25,7 +25,7 @@ REFERENCE = [
 ]
 
 
-def oracle(said: list[str], reference: list[str]) -> list[float]:
+def oracle(decoded: list[str], reference: list[str]) -> list[float]:
     """BERTScore F1 (Zhang et al., 2020): each word piece is matched with the other text's most similar one."""
     from transformers import AutoModel, AutoTokenizer
 
@@ -39,7 +39,7 @@ def oracle(said: list[str], reference: list[str]) -> list[float]:
             )
 
     scores = []
-    for a, b in zip(said, reference, strict=True):
+    for a, b in zip(decoded, reference, strict=True):
         cosine = states(a) @ states(b).T
         precision = cosine.max(1).values[1:-1].mean()  # [CLS] and [SEP] may be matched, and are not counted
         recall = cosine.max(0).values[1:-1].mean()
@@ -48,24 +48,24 @@ def oracle(said: list[str], reference: list[str]) -> list[float]:
 
 
 def test_bertscore_is_cosine_matching():
-    np.testing.assert_allclose(bertscore(SAID, REFERENCE), oracle(SAID, REFERENCE), atol=5e-5)
+    np.testing.assert_allclose(bertscore(DECODED, REFERENCE), oracle(DECODED, REFERENCE), atol=5e-5)
 
 
 def test_each_pair_is_scored_by_itself():
     """In whatever order, and beside whatever else."""
-    together = bertscore(SAID, REFERENCE)
-    np.testing.assert_allclose(together[::-1], bertscore(SAID[::-1], REFERENCE[::-1]), atol=1e-5)
-    np.testing.assert_allclose(together[1:2], bertscore(SAID[1:2], REFERENCE[1:2]), atol=1e-5)
-    together = paraphrase_similarity(SAID, REFERENCE)
-    np.testing.assert_array_equal(paraphrase_similarity(SAID * 2, REFERENCE * 2), np.tile(together, 2))
-    np.testing.assert_allclose(together[::-1], paraphrase_similarity(SAID[::-1], REFERENCE[::-1]), atol=1e-5)
+    together = bertscore(DECODED, REFERENCE)
+    np.testing.assert_allclose(together[::-1], bertscore(DECODED[::-1], REFERENCE[::-1]), atol=1e-5)
+    np.testing.assert_allclose(together[1:2], bertscore(DECODED[1:2], REFERENCE[1:2]), atol=1e-5)
+    together = paraphrase_similarity(DECODED, REFERENCE)
+    np.testing.assert_array_equal(paraphrase_similarity(DECODED * 2, REFERENCE * 2), np.tile(together, 2))
+    np.testing.assert_allclose(together[::-1], paraphrase_similarity(DECODED[::-1], REFERENCE[::-1]), atol=1e-5)
 
 
 @pytest.mark.parametrize("scorer", [bertscore, paraphrase_similarity])
 def test_the_same_text_scores_one_and_a_like_one_more_than_another(scorer):
     alike, unlike = scorer([SAME[0], OTHER[0]], [SAME[1], OTHER[1]])
     assert alike > unlike + 0.1
-    np.testing.assert_allclose(scorer(SAID, SAID), 1, atol=1e-5)
+    np.testing.assert_allclose(scorer(DECODED, DECODED), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("scorer", [bertscore, paraphrase_similarity])
@@ -79,8 +79,8 @@ def test_an_empty_text_scores_nothing_and_spoils_no_other(scorer):
 
 
 def test_paraphrase_similarity_is_the_embeddings_cosine(minilm, float32):
-    a, b = minilm.sentence_embedding(SAID), minilm.sentence_embedding(REFERENCE)
-    np.testing.assert_allclose(paraphrase_similarity(SAID, REFERENCE), (a * b).sum(1).numpy(), atol=1e-5)
+    a, b = minilm.sentence_embedding(DECODED), minilm.sentence_embedding(REFERENCE)
+    np.testing.assert_allclose(paraphrase_similarity(DECODED, REFERENCE), (a * b).sum(1).numpy(), atol=1e-5)
 
 
 def test_which_model_scores_is_named_and_never_replaced(monkeypatch):

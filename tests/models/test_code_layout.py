@@ -1,17 +1,18 @@
-"""Dealing a code's numbers out over a sentence: nothing is lost, and the length can be read through noise."""
+"""Interleaving a code's numbers over a sentence: nothing is lost, and the length can be read through noise."""
 
+import pytest
 import torch
 
-from invlib.models.code_layout import LENGTH_SIZE, deinterleave, interleave, length_angles, read_length
+from invlib.models.code_layout import deinterleave, interleave, length_angles, length_size, periods, read_length
 
 
-def test_numbers_are_dealt_round_the_table():
+def test_numbers_are_shared_round_robin():
     values = torch.arange(24.0).reshape(1, 4, 6)  # piece p's j-th number is 6 p + j
     code = interleave(values, torch.tensor([3]), 8)
     assert code.tolist() == [[0, 6, 12, 1, 7, 13, 2, 8]]  # of three pieces, the fourth has no part in it
 
 
-def test_what_was_dealt_is_collected_again():
+def test_what_was_interleaved_is_collected_again():
     torch.manual_seed(0)
     values, lengths = torch.randn(5, 7, 4), torch.tensor([1, 2, 3, 5, 7])
     code = interleave(values, lengths, 12)
@@ -24,7 +25,7 @@ def test_what_was_dealt_is_collected_again():
         assert torch.equal(found, expected) and len(kept) == min(12, 4 * n)
 
 
-def test_gradients_reach_what_was_dealt_and_nothing_else():
+def test_gradients_reach_what_has_a_place_and_nothing_else():
     values = torch.randn(1, 4, 6, requires_grad=True)
     interleave(values, torch.tensor([3]), 8).sum().backward()
     assert values.grad.sum() == 8 and values.grad[0, 3].abs().sum() == 0 and values.grad[0, 2].tolist() == [
@@ -32,12 +33,19 @@ def test_gradients_reach_what_was_dealt_and_nothing_else():
     ]  # fmt: skip
 
 
-def test_a_length_is_read_back_through_noise_of_two_fifths():
+@pytest.mark.parametrize("longest", [39, 81, 127, 511])
+def test_a_length_is_read_back_through_noise_of_two_fifths(longest):
     torch.manual_seed(0)
-    lengths = torch.arange(1, 41)
-    numbers = length_angles(lengths)
-    assert numbers.shape == (40, LENGTH_SIZE)
-    assert torch.equal(read_length(numbers, 40), lengths)
+    lengths = torch.arange(1, longest + 1)
+    numbers = length_angles(lengths, longest)
+    assert numbers.shape == (longest, length_size(longest))
+    assert torch.equal(read_length(numbers, longest), lengths)
     many = lengths.repeat(50)
-    noise = 0.4 * numbers.std(0, correction=0) * torch.randn(len(many), LENGTH_SIZE)
-    assert (read_length(length_angles(many) + noise, 40) == many).float().mean() > 0.98
+    noise = 0.4 * numbers.std(0, correction=0) * torch.randn(len(many), length_size(longest))
+    assert (read_length(length_angles(many, longest) + noise, longest) == many).float().mean() > 0.97
+
+
+def test_the_angles_cover_the_longest_sentence_and_published_models_keep_theirs():
+    assert periods(39) == periods(81) == [81, 27, 9, 3]
+    assert periods(82) == periods(243) == [243, 81, 27, 9, 3] and periods(511)[0] == 729
+    assert (length_size(39), length_size(127)) == (8, 10)

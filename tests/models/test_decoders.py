@@ -2,14 +2,18 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import modeling_utils
 from transformers.generation import utils as generation_utils
 
-from invlib.models.code_layout import LENGTH_SIZE, deinterleave, interleave, length_angles
+from invlib.models.code_layout import deinterleave, interleave, length_angles, length_size
+from invlib.models.config import InvertibleConfig
 from invlib.models.decoders import Memory, OnePassDecoder, TiedVocabulary, build_decoder
-from invlib.models.model import InvertibleConfig, InvertibleSentenceModel
+from invlib.models.model import SEARCH, InvertibleSentenceModel
+from invlib.rows import ROWS as MODELS
 
 ROWS = ("rnn", "att_pool")
 
@@ -70,11 +74,11 @@ def test_a_prefix_is_a_memory_token_of_its_own_and_numbers_are_read_at_one_size(
     torch.testing.assert_close(found[:, 1], expected)
 
 
-def test_a_dealt_code_is_collected_into_a_token_for_each_place():
+def test_an_interleaved_code_is_collected_into_a_token_for_each_place():
     torch.manual_seed(0)
-    memory = Memory(6 + LENGTH_SIZE + 30, slots=9, n_embd=5, prefix_size=6, code_weight=0.2, numbers_per_piece=8)
+    memory = Memory(6 + length_size(9) + 30, slots=9, n_embd=5, prefix_size=6, code_weight=0.2, numbers_per_piece=8)
     lengths, values = torch.tensor([4, 7]), torch.randn(2, 9, 8)
-    code = torch.cat([length_angles(lengths), interleave(values, lengths, 30)], dim=1) / memory.code_scale
+    code = torch.cat([length_angles(lengths, 9), interleave(values, lengths, 30)], dim=1) / memory.code_scale
     found = memory(torch.cat([torch.randn(2, 6), code], dim=1))
     there = deinterleave(interleave(values, lengths, 30), lengths, 9, 8)
     torch.testing.assert_close(found[:, 1:], memory.linear(there) + memory.slot_embeddings)
@@ -82,7 +86,7 @@ def test_a_dealt_code_is_collected_into_a_token_for_each_place():
 
 
 def test_a_position_starts_out_looking_at_its_own_slot(tiny_model):
-    """In the first cross-attention the score of slot t is the highest of all at position t, whatever is said."""
+    """In the first cross-attention the score of slot t is the highest of all at position t, whatever the text."""
     share = {}
     for start in (True, False):
         model = tiny_model("multi_query", embedding_dim=64, position_start=start)
@@ -186,10 +190,10 @@ def test_beam_of_one_is_greedy(tiny_model, row):
     """Held against a loop without a cache that takes the likeliest word at each step."""
     model = spread(tiny_model(row))
     z = vectors(model)
-    said = model.generate_ids(z, num_beams=1)
-    assert len({tuple(ids) for ids in said}) > 1
+    found = model.generate_ids(z, num_beams=1)
+    assert len({tuple(ids) for ids in found}) > 1
     end = model.config.eos_token_id
-    for vector, ids in zip(z, said, strict=True):
+    for vector, ids in zip(z, found, strict=True):
         prefix = torch.tensor([[model.config.bos_token_id]], device=model.device)
         with torch.no_grad():
             while prefix.shape[1] < model.config.max_length and (prefix.shape[1] == 1 or prefix[0, -1] != end):
@@ -199,7 +203,7 @@ def test_beam_of_one_is_greedy(tiny_model, row):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_teacher_forced_argmax_is_what_greedy_says_on_its_own_prefix(tiny_model, row):
+def test_teacher_forced_argmax_is_what_greedy_generates_from_its_own_prefix(tiny_model, row):
     model = spread(tiny_model(row))
     z = vectors(model)
     for vector, ids in zip(z, model.generate_ids(z), strict=True):
@@ -222,15 +226,15 @@ def test_a_batch_decodes_as_each_vector_alone(tiny_model, row, num_beams):
 @pytest.mark.parametrize("row", ROWS)
 def test_nothing_is_warned_of_where_one_text_ends_before_another(tiny_model, monkeypatch, row):
     model = spread(tiny_model(row))
-    said, lengths = [], []
+    warned, lengths = [], []
     for place in (modeling_utils, generation_utils):
-        monkeypatch.setattr(place.logger, "warning_once", said.append)
-        monkeypatch.setattr(place.logger, "warning", said.append)
+        monkeypatch.setattr(place.logger, "warning_once", warned.append)
+        monkeypatch.setattr(place.logger, "warning", warned.append)
     for bias in (0.1, 0.3, 1.0):  # the end token's: some texts end at once, some never
         with torch.no_grad():
             model.decoder.vocabulary.bias[model.config.eos_token_id] = bias
         lengths.append({len(ids) for ids in model.generate_ids(vectors(model, 30))})
-    assert max(len(found) for found in lengths) > 1 and not said
+    assert max(len(found) for found in lengths) > 1 and not warned
 
 
 @pytest.fixture
@@ -286,3 +290,141 @@ def test_sampling_goes_through(tiny_model):
     second = model.generate_ids(z, do_sample=True, temperature=2.0)
     assert first != second
     assert model.generate_ids(z, do_sample=True, top_k=1) == model.generate_ids(z)
+
+
+# Where training starts
+
+
+@pytest.mark.parametrize("row", MODELS)
+def test_every_weight_starts_at_the_deviation_that_its_decoder_chooses(tiny_model, row):
+    """The published models started so; what transformers does to new layers is not to change it."""
+    model = tiny_model(row, n_embd=64, n_inner=256, dropout=0.0)
+    words = model.decoder.vocabulary
+    std = {name: p.detach().std().item() for name, p in model.decoder.named_parameters()}
+    if row == "rnn":
+        assert words.weight.std().item() == pytest.approx(64**-0.5, rel=0.1)
+        assert std["lm.lstm.weight_hh_l0"] == pytest.approx((2 / (5 * 64)) ** 0.5, rel=0.1)  # Glorot & Bengio, 2010
+        assert std["lm.lstm.bias_ih_l0"] == 0
+    else:
+        one_pass = row == "encoder_only"  # torch's own start
+        for layer in (words.to_decoder, words.to_table):
+            expected = (3 * layer.in_features) ** -0.5 if one_pass else 0.02
+            assert layer.weight.std().item() == pytest.approx(expected, rel=0.1)
+            assert one_pass or layer.bias.abs().max() == 0
+    if row in ("cls_decoder", "att_pool", "multi_query", "hybrid", "no_vector"):
+        assert std["gpt2.transformer.h.0.mlp.c_fc.weight"] == pytest.approx(0.02, rel=0.1)
+        assert std["gpt2.transformer.h.0.attn.c_proj.weight"] == pytest.approx(0.02 / 2, rel=0.1)  # of two layers
+        by_query = row in ("multi_query", "hybrid")
+        assert std["gpt2.transformer.wpe.weight"] == pytest.approx(1.0 if by_query else 0.02, rel=0.1)
+
+
+def test_every_pooling_starts_as_torch_has_it(tiny_model):
+    """transformers re-initialises no layer of ours: the recurrent ones keep torch's uniform start."""
+    pooling = tiny_model("rnn", embedding_dim=64).pooling
+    assert pooling.embeddings.weight.std().item() == pytest.approx(1, rel=0.1)
+    assert pooling.lstm.weight_hh_l0.std().item() == pytest.approx((3 * 64) ** -0.5, rel=0.1)
+    proj = tiny_model("att_pool", embedding_dim=64).pooling.proj[0]
+    assert proj.weight.std().item() == pytest.approx((3 * proj.in_features) ** -0.5, rel=0.1)
+
+
+# Scores
+
+
+@pytest.mark.parametrize("row", [*ROWS, "encoder_only"])
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_scores_are_those_of_the_text_that_was_generated(tiny_model, row, num_beams):
+    model = spread(tiny_model(row))
+    z = vectors(model)
+    decoded = model.decode(z, num_beams=num_beams, return_scores=True)
+    ids = model.generate_ids(z, num_beams=num_beams)
+    assert [d.text for d in decoded] == model.decode(z, num_beams=num_beams) == model.text(ids)
+    for vector, found, text in zip(z, decoded, ids, strict=True):
+        prefix = torch.tensor([[model.config.bos_token_id, *text]], device=model.device)
+        with torch.no_grad():  # without padding, cache or batch
+            log_p = model.logits(model.decoder.decode_states(vector[None], prefix[:, :-1]))[0].log_softmax(-1)
+        expected = log_p[torch.arange(len(text)), torch.tensor(text)]
+        assert found.log_probability == pytest.approx(expected.sum().item(), abs=1e-3)
+        assert found.probabilities == pytest.approx(expected.exp().tolist(), abs=1e-4)
+        assert list(found.pieces) == model.encoder.tokenizer.convert_ids_to_tokens(text)
+        assert len(found.pieces) == len(found.probabilities)
+
+
+def test_beams_own_score_is_the_log_probability_of_its_text(tiny_model):
+    model = spread(tiny_model())
+    z = vectors(model, 3)
+    lm, inputs = model.decoder.generator(z)
+    bos = torch.full((3, 1), model.config.bos_token_id, device=model.device)
+    config = transformers.GenerationConfig(
+        max_length=model.config.max_length, num_beams=3, length_penalty=0.0, return_dict_in_generate=True,
+        output_scores=True, bos_token_id=model.config.bos_token_id, eos_token_id=model.config.eos_token_id,
+        pad_token_id=model.config.pad_token_id,
+    )  # fmt: skip
+    beam = lm.generate(bos, attention_mask=torch.ones_like(bos), generation_config=config, **inputs)
+    found = model.decode(z, num_beams=3, length_penalty=0.0, return_scores=True)
+    assert [d.log_probability for d in found] == pytest.approx(beam.sequences_scores.tolist(), abs=1e-3)
+
+
+def test_scores_of_no_vector_are_none(tiny_model):
+    assert tiny_model().decode(np.zeros((0, 32)), return_scores=True) == []
+    assert tiny_model().token_probabilities(np.zeros((0, 32)), []) == []
+
+
+# Options
+
+
+def test_an_option_that_no_search_has_is_named(tiny_model):
+    model, z = tiny_model(), np.zeros((1, 32))
+    with pytest.raises(TypeError, match="'num_beam'; did you mean num_beams"):
+        model.decode(z, num_beam=5)
+    with pytest.raises(TypeError, match="'temprature'; did you mean temperature"):
+        model.generate_ids(z, temprature=0.5)
+    with pytest.raises(TypeError, match="'colour'; options are num_beams.*top_p"):
+        model.decode(z, colour=1)
+
+
+@pytest.mark.parametrize("option, instead", [
+    ("max_length", "config's max_length"), ("max_new_tokens", "config's max_length"),
+    ("return_dict_in_generate", "return_scores=True"), ("output_scores", "return_scores=True"),
+    ("num_return_sequences", "repeat the vectors"), ("eos_token_id", "config decide"), ("use_cache", "config decide"),
+    ("max_time", "config decide"),
+])  # fmt: skip
+def test_an_option_that_clashes_says_what_to_do(tiny_model, option, instead):
+    with pytest.raises(ValueError, match=f"{option} is not taken.*{instead}"):
+        tiny_model().decode(np.zeros((1, 32)), **{option: 3})
+
+
+@pytest.mark.parametrize("option", ["inputs_embeds", "encoder_hidden_states", "logits_processor", "generation_config"])
+def test_an_input_of_generate_is_no_option(tiny_model, option):
+    with pytest.raises(TypeError, match=f"unknown option '{option}'"):
+        tiny_model().decode(np.zeros((1, 32)), **{option: None})
+
+
+def test_a_decoder_without_search_takes_no_option(tiny_model):
+    with pytest.raises(ValueError, match="one_pass.*takes no do_sample"):
+        tiny_model("encoder_only").decode(np.zeros((1, 32)), do_sample=True)
+
+
+@pytest.mark.parametrize("option", SEARCH)
+def test_every_option_goes_through(tiny_model, option):
+    values = {
+        "bad_words_ids": [[9]], "do_sample": True, "early_stopping": True, "suppress_tokens": [9], "min_length": 3,
+        "exponential_decay_length_penalty": (3, 1.1), "renormalize_logits": True, "sequence_bias": [[[9], 1.0]],
+        "min_new_tokens": 3, "no_repeat_ngram_size": 2, "top_k": 3,
+    }  # fmt: skip
+    sampled = {"temperature", "top_k", "top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"}
+    beams = 2 if option in ("length_penalty", "early_stopping") else 1
+    extra = {"do_sample": True} if option in sampled else {}
+    value = values.get(option, 0.5)
+    assert len(tiny_model().decode(np.zeros((2, 32)), num_beams=beams, **{option: value}, **extra)) == 2
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_a_batch_size_below_one_is_refused(tiny_model, batch_size):
+    model, z = tiny_model(), np.zeros((1, 32))
+    for call in (
+        lambda: model.encode(["oil"], batch_size=batch_size), lambda: model.decode(z, batch_size=batch_size),
+        lambda: model.generate_ids(z, batch_size=batch_size), lambda: model.encode([], batch_size=batch_size),
+        lambda: model.token_log_probabilities(z, [[5]], batch_size=batch_size),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
+            call()

@@ -1,19 +1,25 @@
 """The model's face: encode, decode, save, load; and what may pass between its halves."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.models import model as module
-from invlib.models.model import InvertibleSentenceModel, build_model, model_config, until_end
+from invlib.models.codec import until_end
+from invlib.models.config import model_config
+from invlib.models.model import InvertibleSentenceModel, build_model
+from invlib.rows import ROWS
 from invlib.settings import Settings, load_preset
 
-ROWS = ("rnn", "encoder_only", "cls_decoder", "att_pool", "multi_query", "hybrid", "no_vector")
-SAID = [
+TEXTS = [
     "oil falls on tariffs",
     "gold",
     "the old central bank holds steady on strong demand for steel",
@@ -31,29 +37,37 @@ def real(minilm):
     return build_model(settings, minilm).eval()
 
 
+@pytest.fixture(scope="module")
+def long_encoder(tiny_encoder):
+    """The tiny encoder's tokenizer, with a BERT of 128 positions."""
+    config = BertConfig(**{**tiny_encoder.model.config.to_dict(), "max_position_embeddings": 128})
+    torch.manual_seed(0)
+    return FrozenEncoder("long", BertModel(config), tiny_encoder.tokenizer).to(tiny_encoder.word_embeddings.device)
+
+
 # Encoding
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_sentence_has_one_vector_alone_or_in_any_batch(tiny_model, row, float32):
     model = tiny_model(row)
-    together = model.encode(SAID)
+    together = model.encode(TEXTS)
     assert together.shape == (4, model.config.embedding_dim) and together.dtype == np.float32
-    np.testing.assert_allclose(together, np.concatenate([model.encode([s]) for s in SAID]), atol=1e-5)
-    np.testing.assert_allclose(together, model.encode(SAID, batch_size=3), atol=1e-5)
-    np.testing.assert_allclose(together[::-1], model.encode(SAID[::-1]), atol=1e-5)
+    np.testing.assert_allclose(together, np.concatenate([model.encode([s]) for s in TEXTS]), atol=1e-5)
+    np.testing.assert_allclose(together, model.encode(TEXTS, batch_size=3), atol=1e-5)
+    np.testing.assert_allclose(together[::-1], model.encode(TEXTS[::-1]), atol=1e-5)
     if row != "no_vector":
         assert np.abs(together[0] - together[1]).max() > 0.01
 
 
 def test_padding_changes_nothing_with_real_weights(real, float32):
-    together = real.encode(SAID)
-    np.testing.assert_allclose(together, np.concatenate([real.encode([s]) for s in SAID]), atol=2e-5)
+    together = real.encode(TEXTS)
+    np.testing.assert_allclose(together, np.concatenate([real.encode([s]) for s in TEXTS]), atol=2e-5)
 
 
 def test_with_the_real_precision_a_batch_differs_by_rounding_alone(real):
     """bfloat16, where the device has it, keeps three digits: that is all that a batch may change."""
-    together, alone = real.encode(SAID), np.concatenate([real.encode([s]) for s in SAID])
+    together, alone = real.encode(TEXTS), np.concatenate([real.encode([s]) for s in TEXTS])
     assert np.abs(together - alone).max() < 0.05 * together.std()
 
 
@@ -73,7 +87,7 @@ def test_a_text_that_cant_be_encoded_is_an_error(tiny_model, texts):
 
 
 @pytest.mark.parametrize(
-    "bad, said",
+    "bad, match",
     [
         (np.zeros((2, 31)), r"\(N, 32\).*\(2, 31\)"),
         (np.zeros(32), r"\(N, 32\).*\(32,\)"),
@@ -83,17 +97,57 @@ def test_a_text_that_cant_be_encoded_is_an_error(tiny_model, texts):
         (np.full((1, 32), np.inf), "infinity"),
     ],
 )
-def test_a_vector_that_cant_be_decoded_is_named(tiny_model, bad, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_vector_that_cant_be_decoded_is_named(tiny_model, bad, match):
+    with pytest.raises(ValueError, match=match):
         tiny_model().decode(bad)
 
 
 def test_vectors_may_be_lists_arrays_or_tensors(tiny_model):
     model = tiny_model()
-    z = model.encode(SAID)
-    said = model.decode(z)
-    assert said == model.decode(torch.from_numpy(z)) == model.decode(z.tolist()) == model.decode(z.astype(np.float64))
-    assert said == model.reconstruct(SAID)
+    z = model.encode(TEXTS)
+    decoded = model.decode(z)
+    assert len(set(decoded)) > 1 and decoded == model.reconstruct(TEXTS)
+    fixed = np.asfortranarray(z)
+    fixed.flags.writeable = False
+    for given in (
+        torch.from_numpy(z), z.tolist(), z.astype(np.float64), list(z), list(torch.from_numpy(z)), fixed, z[::-1][::-1],
+        np.repeat(z, 2, axis=0)[::2], torch.from_numpy(z).double(), torch.from_numpy(z).requires_grad_(),
+        torch.from_numpy(z).t().contiguous().t(),
+    ):  # fmt: skip
+        assert model.decode(given) == decoded
+    assert model.decode(z[::-1]) == decoded[::-1] and model.decode(z[::2]) == decoded[::2]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_in_half_precision_encodes_and_decodes(tiny_model, tmp_path, row, dtype):
+    model = tiny_model(row)
+    z, other = model.encode(TEXTS), tiny_model(row).to(dtype)
+    found = other.encode(TEXTS)
+    assert found.dtype == np.float32 and np.abs(found - z).max() < 0.1
+    assert other.decode(z) == other.decode(torch.from_numpy(z).to(dtype)) and len(other.decode(z)) == len(TEXTS)
+    assert all(np.isfinite(d.log_probability) for d in other.decode(z, num_beams=2, return_scores=True))
+    model.save_pretrained(tmp_path)
+    again = InvertibleSentenceModel.from_pretrained(tmp_path, dtype=dtype)
+    assert again.dtype == dtype and {p.dtype for p in again.parameters()} == {dtype}
+    np.testing.assert_array_equal(again.encode(TEXTS), found)
+
+
+def test_a_published_model_in_half_precision_gives_the_same_texts():
+    for dtype in (torch.float16, torch.bfloat16):
+        model = InvertibleSentenceModel.from_pretrained("hybrid_384_long", dtype=dtype)
+        texts = ["wall street falls as tariffs kick in", "uber offers to share journey data with london city planners"]
+        assert model.reconstruct(texts) == texts
+
+
+def test_the_vectors_of_a_data_set_are_those_of_its_texts(tiny_model, tiny_material, float32):
+    for row in ROWS:
+        model = tiny_model(row)
+        data = tiny_material.dataset("test", layers=model.reads_layers)
+        texts = list(tiny_material.corpus.splits["test"]["text"])
+        np.testing.assert_allclose(model.vectors_of(data), model.encode(texts), atol=5e-3)  # states are kept in float16
+        assert (model.components is None) == (row != "hybrid")
+    assert tiny_model("hybrid").components.shape == (32, tiny_model("hybrid").config.prefix_size)
 
 
 def test_only_the_vector_reaches_the_decoder(tiny_model, tiny_material):
@@ -120,6 +174,46 @@ def test_labels_are_every_piece_after_cls_and_no_padding(tiny_model, tiny_materi
     assert (out["labels"] == model.config.eos_token_id).sum() == len(batch["input_ids"])
 
 
+def test_what_moves_the_vector_changes_no_precision(tiny_model, tiny_material):
+    """Under autocast the pooling runs in bfloat16, whether or not training then moves its vectors."""
+    from invlib.encoders.batches import in_order
+
+    model, seen = tiny_model(), []
+    batch = next(in_order(tiny_material.dataset("test"), where=model.device))
+
+    def move(z, given):
+        seen.append((z.dtype, set(given)))
+        return {**given, "sentence_embedding": z, "input_ids": given["input_ids"].flip(0)}
+
+    with torch.autocast(model.device.type, torch.bfloat16):
+        plain, moved = model(**batch), model(**batch, move=move)
+    assert plain["sentence_embedding"].dtype == moved["sentence_embedding"].dtype == seen[0][0] == torch.bfloat16
+    assert seen[0][1] >= {*batch, "sentence_embedding"}  # what says which headlines are real, too
+    assert torch.equal(plain["sentence_embedding"], moved["sentence_embedding"])
+    assert not torch.equal(plain["states"], moved["states"])  # the ids that it gave are decoded
+
+
+def test_a_moved_batch_is_decoded_in_the_place_of_the_given_one(tiny_model, tiny_material):
+    from invlib.encoders.batches import in_order
+
+    model = tiny_model()
+    batch = next(in_order(tiny_material.dataset("test"), where=model.device))
+    z, ids = torch.randn(3, 32, device=model.device), torch.randint(5, 30, (3, 6), device=model.device)
+    instead = {"sentence_embedding": z, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    moved, given = model(**batch, move=lambda *_: instead), model(ids, torch.ones_like(ids), sentence_embedding=z)
+    assert torch.equal(moved["states"], given["states"]) and torch.equal(moved["labels"], given["labels"])
+
+
+def test_several_threads_may_encode_at_once(tiny_model):
+    model = tiny_model()
+    short, long = ["oil falls"] * 8, ["oil falls on tariffs after weak data"] * 8
+    expected = {True: model.encode(short), False: model.encode(long)}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: model.encode(short if k % 2 else long), range(40)))
+    for k, z in enumerate(found):
+        np.testing.assert_allclose(z, expected[bool(k % 2)], atol=1e-6)
+
+
 def test_a_text_ends_with_its_first_end_token():
     assert until_end([5, 6, 102, 7, 102], 102) == [5, 6, 102]
     assert until_end([5, 6], 102) == [5, 6]
@@ -133,8 +227,8 @@ def test_a_saved_model_decodes_the_same_text(tiny_model, tmp_path, row):
     model = tiny_model(row)
     model.save_pretrained(tmp_path / "model")
     again = InvertibleSentenceModel.from_pretrained(tmp_path / "model")
-    z = model.encode(SAID)
-    np.testing.assert_array_equal(z, again.encode(SAID))
+    z = model.encode(TEXTS)
+    np.testing.assert_array_equal(z, again.encode(TEXTS))
     assert again.decode(z) == model.decode(z)
     assert again.decode(z, num_beams=3) == model.decode(z, num_beams=3)
     assert not again.training and again.config.to_dict() == model.config.to_dict()
@@ -168,8 +262,6 @@ def test_another_encoder_is_refused(tiny_model, tiny_encoder, tmp_path, minilm):
     model = tiny_model()
     with pytest.raises(ValueError, match=f"{tiny_encoder.hash}.*'minilm'.*{minilm.hash}"):
         model.use_encoder(minilm)
-    from transformers import BertModel
-
     changed = BertModel.from_pretrained(tiny_encoder.name)
     changed.pooler.dense.bias.data += 1
     with pytest.raises(ValueError, match=tiny_encoder.hash):
@@ -204,11 +296,105 @@ def test_a_model_is_found_by_name_in_a_run(tiny_model, run):
         InvertibleSentenceModel.from_pretrained("att_pool_33", run="test")
 
 
+def test_unknown_options_are_errors(tiny_model, tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    for option in ("revison", "device_map", "trust_remote_code"):
+        with pytest.raises(TypeError, match=option):
+            InvertibleSentenceModel.from_pretrained(tmp_path, **{option: "x"})
+    with pytest.raises(TypeError, match="dtype is 'float16'; give a torch.dtype"):
+        InvertibleSentenceModel.from_pretrained(tmp_path, dtype="float16")
+    with pytest.raises(TypeError, match="halff"):
+        tiny_model().save_pretrained(tmp_path, halff=True)
+
+
+def test_a_tilde_is_the_home_folder(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    tiny_model().save_pretrained("~/models/mine")
+    assert (tmp_path / "models" / "mine" / "config.json").exists() and not (tmp_path / "~").exists()
+    assert InvertibleSentenceModel.from_pretrained("~/models/mine").folder == tmp_path / "models" / "mine"
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 6658188\n"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("damage, match", [
+    (lambda whole: whole[: len(whole) // 2], "is cut"), (lambda whole: b"", "is empty"),
+    (lambda whole: POINTER, "git lfs pull"),
+])  # fmt: skip
+def test_a_damaged_file_is_named(tiny_model, tmp_path, name, damage, match):
+    tiny_model().save_pretrained(tmp_path)
+    file = tmp_path / name
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(OSError, match=f"{file}.*{match}"):
+        InvertibleSentenceModel.from_pretrained(tmp_path)
+
+
+def test_missing_weights_are_named(tiny_model, tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}.*no weights"):
+        InvertibleSentenceModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"embedding_dim": 64}, {"n_layer": 1}, {"decoder": "lstm"}])
+def test_a_config_of_another_shape_is_named(tiny_model, tmp_path, changes):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    for key, value in changes.items():
+        setattr(model.config, key, value)
+    model.config.write(tmp_path)
+    with pytest.raises(ValueError, match="model.safetensors does not fit .*config.json: .*from one model"):
+        InvertibleSentenceModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes, match", [({"pooling": "max"}, "unknown pooling 'max'"), ({"slots": 5}, "5 equal slots")]
+)
+def test_a_config_that_nothing_can_be_built_of_is_named(tiny_model, tmp_path, changes, match):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    for key, value in changes.items():
+        setattr(model.config, key, value)
+    model.config.write(tmp_path)
+    with pytest.raises(ValueError, match=f"config.json is of no model that can be built: .*{match}"):
+        InvertibleSentenceModel.from_pretrained(tmp_path)
+
+
+def test_the_encoding_half_is_loaded_in_another_process(tiny_model, tmp_path):
+    """With sentence-transformers alone, as anybody does; its vectors are the model's."""
+    for row in ("att_pool", "hybrid", "rnn"):
+        model = tiny_model(row)
+        model.to_sentence_transformer().save_pretrained(str(tmp_path / row))
+        np.save(tmp_path / f"{row}.npy", model.encode(TEXTS))
+    code = (
+        "import numpy as np, sys; from sentence_transformers import SentenceTransformer; place, *texts = sys.argv[1:]\n"
+        "for row in ('att_pool', 'hybrid', 'rnn'):\n"
+        "    model = SentenceTransformer(f'{place}/{row}', trust_remote_code=True)\n"
+        "    z = model.encode(texts, batch_size=4)\n"
+        "    np.testing.assert_allclose(z, np.load(f'{place}/{row}.npy'), atol=1e-6)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), *TEXTS], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_encoding_half_can_be_trained_further(tiny_model, tiny_encoder):
+    model = tiny_model()
+    other = model.to_sentence_transformer()
+    features = other.preprocess(TEXTS)
+    other(features)["sentence_embedding"].pow(3).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.pooling.proj.parameters())
+    assert all(p.grad is None for p in tiny_encoder.model.parameters())
+
+
 def test_the_encoding_half_is_a_sentence_transformer(real, tiny_model, float32):
     for model in (real, tiny_model("rnn")):
         other = model.to_sentence_transformer()
         assert other.get_embedding_dimension() == model.config.embedding_dim
-        np.testing.assert_allclose(other.encode(SAID), model.encode(SAID), atol=2e-5)
+        np.testing.assert_allclose(other.encode(TEXTS), model.encode(TEXTS), atol=2e-5)
 
 
 def test_a_prompt_stands_before_each_text(tiny_model, float32):
@@ -222,12 +408,36 @@ def test_the_encoding_half_refuses_what_encode_refuses(tiny_model):
     model = tiny_model()
     for encode in (model.encode, model.to_sentence_transformer().encode):
         with pytest.raises(ValueError, match=f"word pieces.*at most {model.config.max_length} fit.*'oil oil"):
-            encode([*SAID, "oil " * model.config.max_length])
-        with pytest.raises(ValueError, match="empty or no text"):
-            encode([*SAID, " "])
+            encode([*TEXTS, "oil " * model.config.max_length])
+        with pytest.raises(ValueError, match="is empty"):
+            encode([*TEXTS, " "])
 
 
 # Shapes
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_sentences_of_128_word_pieces_are_encoded_and_decoded(tiny_model, long_encoder, tiny_settings, row):
+    dims = {"cls_decoder": 32, "hybrid": 512, "multi_query": 508 if row == "multi_query" else 512}
+    shape = {"numbers_per_piece": 8, "encoder_layers": ("word", "last")} if row == "hybrid" else {}
+    if row == "multi_query":
+        shape = {"queries": 127}
+    settings = replace(
+        tiny_settings, row=row, embedding_dim=dims.get(row, 32), max_length=128, n_positions=128, **shape
+    )
+    model = build_model(settings, long_encoder).eval()
+    texts = ["oil " * 126, "gold", "oil falls " * 50]
+    z = model.encode(texts)
+    assert z.shape == (3, dims.get(row, 32)) and all(len(ids) <= 127 for ids in model.generate_ids(z))
+    np.testing.assert_allclose(z[:1], model.encode(texts[:1]), atol=2e-2)
+    if row == "hybrid":
+        from invlib.models.code_layout import length_size, read_length
+
+        assert model.config.slots == 127 and length_size(127) == 10
+        code = torch.from_numpy(z[:, model.config.prefix_size :]) * model.decoder.memory.code_scale
+        assert read_length(code[:, :10], 127).tolist() == [127, 2, 101]  # the end token counts
+    with pytest.raises(ValueError, match="129 word pieces.*at most 128"):
+        model.encode(["oil " * 127])
 
 
 @pytest.mark.parametrize("embedding_dim, deck", [(768, 38.5e6), (2560, 214e6)])
@@ -247,9 +457,9 @@ def test_every_row_has_the_shape_that_its_name_says(tiny_settings):
     ):  # fmt: skip
         config = model_config(replace(tiny_settings, row=row))
         assert (config.pooling, config.decoder) == (pooling, decoder)
-    for twin in ("rnn", "encoder_only"):
-        config = model_config(replace(tiny_settings, row="no_vector", variant=twin))
-        assert (config.pooling, config.decoder) == ("constant", model_config(replace(tiny_settings, row=twin)).decoder)
+    for row in ("rnn", "encoder_only"):
+        config = model_config(replace(tiny_settings, row="no_vector", variant=row))
+        assert (config.pooling, config.decoder) == ("constant", model_config(replace(tiny_settings, row=row)).decoder)
 
 
 def test_a_wide_hybrid_has_a_prefix_of_the_encoders_width():
@@ -261,9 +471,9 @@ def test_a_wide_hybrid_has_a_prefix_of_the_encoders_width():
         assert model.config.prefix_size == prefix == model.pooling.components.shape[1]
 
 
-@pytest.mark.parametrize("texts, said", [(None, "got None"), ("oil", "write \\['oil'\\]"), ([None], "sentence 0")])
-def test_what_is_no_list_of_sentences_is_refused(tiny_model, texts, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize("texts, match", [(None, "got None"), ("oil", "write \\['oil'\\]"), ([None], "sentence 0")])
+def test_what_is_no_list_of_sentences_is_refused(tiny_model, texts, match):
+    with pytest.raises(ValueError, match=match):
         tiny_model().encode(texts)
 
 

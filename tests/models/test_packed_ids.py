@@ -1,15 +1,18 @@
 """The control with nothing learned: its vectors hold the ids as they are, and the encoder's meaning."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from invlib.data.synthetic import synthetic_headlines
 from invlib.measures.similarity import rank_correlation, unit
 from invlib.measures.text import generated_matches
+from invlib.models.codec import Codec
 from invlib.models.packed_ids import BITS, PackedIds
 from invlib.models.pooling import fit_components
 
-SAID = [
+TEXTS = [
     "oil falls on tariffs",
     "gold",
     "The Fed's Powell says unbelievably longwinded mispronunciations unsettle bondholders",
@@ -68,7 +71,7 @@ def test_components_of_what_has_none_are_refused(bad, p):
 @pytest.mark.parametrize("dim, p, bits", [(768, 256, 1), (384, 128, 2), (768, 256, 2), (384, 128, 4), (384, 128, 8)])
 def test_what_fits_comes_back_exactly(packed, minilm, dim, p, bits, headlines):
     model = packed(dim, p, bits)
-    texts = [*SAID, *headlines[:100]]
+    texts = [*TEXTS, *headlines[:100]]
     z = model.encode(texts)
     assert z.shape == (len(texts), dim) and z.dtype == np.float32
     ids = reference(minilm, texts)
@@ -81,7 +84,7 @@ def test_what_fits_comes_back_exactly(packed, minilm, dim, p, bits, headlines):
 @pytest.mark.parametrize("bits", BITS)
 def test_noise_of_a_tenth_of_a_level_does_nothing(packed, bits):
     model = packed(768, 256, bits)
-    z = model.encode(SAID)
+    z = model.encode(TEXTS)
     step = model.scale / model.spread  # from a level to the next
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, z.shape) * step
     assert model.decode(z + noise) == model.decode(z)
@@ -123,7 +126,7 @@ def test_the_prefix_has_the_encoders_cosines(packed, headlines, embeddings):
 def test_pack_takes_embeddings_and_ids_that_are_known(packed, minilm):
     model = packed()
     np.testing.assert_array_equal(
-        model.pack(minilm.sentence_embedding(SAID).numpy(), reference(minilm, SAID)), model.encode(SAID)
+        model.pack(minilm.sentence_embedding(TEXTS).numpy(), reference(minilm, TEXTS)), model.encode(TEXTS)
     )
 
 
@@ -152,12 +155,12 @@ def test_any_vector_gives_ids_of_the_vocabulary_that_end(packed, minilm):
         assert minilm.eos_token_id not in row[:-1]
 
 
-@pytest.mark.parametrize("bad, said", [
+@pytest.mark.parametrize("bad, match", [
     (np.zeros((2, 767)), r"\(N, 768\).*\(2, 767\)"), (np.zeros(768), r"\(768,\)"), (np.full((1, 768), np.nan), "NaN"),
     (np.full((1, 768), np.inf), "infinity"),
 ])  # fmt: skip
-def test_a_vector_that_cant_be_decoded_is_named(packed, bad, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_vector_that_cant_be_decoded_is_named(packed, bad, match):
+    with pytest.raises(ValueError, match=match):
         packed().decode(bad)
 
 
@@ -172,11 +175,11 @@ def test_no_sentence_gives_no_vector(packed):
     assert packed().decode(np.zeros((0, 768))) == []
 
 
-@pytest.mark.parametrize("dim, p, bits, said", [
+@pytest.mark.parametrize("dim, p, bits, match", [
     (768, 256, 3, "bits=3"), (260, 256, 1, "no room"), (200, 256, 1, "no room"),
 ])  # fmt: skip
-def test_a_shape_that_cant_be_is_refused(packed, dim, p, bits, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_shape_that_cant_be_is_refused(packed, dim, p, bits, match):
+    with pytest.raises(ValueError, match=match):
         packed(dim, p, bits)
     with pytest.raises(ValueError, match="components"):
         PackedIds(packed().encoder, np.zeros((383, 4)), 768, 1)
@@ -187,3 +190,30 @@ def test_another_encoder_has_other_ids(tiny_encoder, sentences):
     model = PackedIds(tiny_encoder, np.zeros((32, 0)), 64, 2, max_length=16)
     assert model.id_bits == (tiny_encoder.vocab_size - 1).bit_length() < 15
     assert model.reconstruct(sentences[:20]) == sentences[:20]
+
+
+# The interface that probes use
+
+
+def test_it_is_a_codec_as_a_model_is(packed, minilm, tiny_model):
+    model = packed()
+    assert isinstance(model, Codec) and isinstance(tiny_model(), Codec)
+    z = model.encode(TEXTS)
+    dataset = SimpleNamespace(sentence=minilm.sentence_embedding(TEXTS).numpy(), ids=lambda: reference(minilm, TEXTS))
+    np.testing.assert_array_equal(model.vectors_of(dataset), z)
+    assert model.components.shape == (384, 256)
+    assert model.decode(z[::-1]) == model.decode(z)[::-1] == model.decode(z.astype(np.float64)[::-1].tolist())
+
+
+def test_it_has_no_probabilities(packed):
+    z = packed().encode(TEXTS)
+    for call in (lambda: packed().decode(z, return_scores=True), lambda: packed().token_probabilities(z, [[5]] * 4)):
+        with pytest.raises(ValueError, match="PackedIds has no probabilities"):
+            call()
+
+
+def test_it_takes_no_option_of_a_search(packed):
+    with pytest.raises(TypeError, match="temperature"):
+        packed().decode(packed().encode(TEXTS), temperature=0.5)
+    with pytest.raises(ValueError, match="batch_size"):
+        packed().encode(TEXTS, batch_size=0)

@@ -1,24 +1,34 @@
 """Poolings: from token states to the ONE vector; padding never counts."""
 
 import math
+import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from invlib import paths
+from invlib.encoders.frozen import load_encoder
+from invlib.models.decoders import DECODERS, Decoder
+from invlib.models.model import build_model
 from invlib.models.pooling import (
+    POOLINGS,
     AttentionPooling,
     CLSPooling,
     ConstantPooling,
     HybridPooling,
     MultiQueryPooling,
+    Pooling,
     RNNPooling,
     build_pooling,
     fit_components,
     masked_softmax,
 )
+from invlib.rows import ROWS
 
-POOLINGS = {
+EXAMPLES = {
     "attention": lambda: AttentionPooling(8, 6),
     "cls": lambda: CLSPooling(8, 8),
     "rnn": lambda: RNNPooling(50, 5, 6),
@@ -39,10 +49,10 @@ def features(lengths=(7, 3, 1, 5), width: int | None = None) -> dict[str, torch.
     return {"token_embeddings": states, "attention_mask": mask, "input_ids": torch.randint(1, 50, mask.shape)}
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_padding_changes_nothing(kind):
     torch.manual_seed(1)
-    pooling = POOLINGS[kind]().eval()
+    pooling = EXAMPLES[kind]().eval()
     batch = features()
     together = pooling(dict(batch))["sentence_embedding"]
     for i, n in enumerate(batch["attention_mask"].sum(1).tolist()):
@@ -50,10 +60,10 @@ def test_padding_changes_nothing(kind):
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)  # sums of another order
 
 
-@pytest.mark.parametrize("kind", [kind for kind in POOLINGS if kind != "constant"])
+@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind != "constant"])
 def test_what_is_not_masked_counts(kind):
     torch.manual_seed(1)
-    pooling = POOLINGS[kind]().eval()
+    pooling = EXAMPLES[kind]().eval()
     batch = features((5, 5))
     before = pooling(dict(batch))["sentence_embedding"].clone()
     batch["token_embeddings"][1, 0] += 1
@@ -105,7 +115,7 @@ def test_attention_pooling_is_the_decks():
 
 def test_gradients_reach_every_weight():
     for kind in ("attention", "rnn", "multi_query", "numbers_per_piece"):
-        pooling = POOLINGS[kind]()
+        pooling = EXAMPLES[kind]()
         # squared first: a LayerNorm's outputs sum to a constant
         pooling(features())["sentence_embedding"].pow(3).sum().backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in pooling.parameters())
@@ -165,13 +175,13 @@ def test_a_slot_is_its_querys_weighted_sum():
 
 def test_a_code_has_one_length_however_it_is_laid_out():
     for kind in ("multi_query", "numbers_per_piece"):
-        vectors = POOLINGS[kind]()(features())["sentence_embedding"]
+        vectors = EXAMPLES[kind]()(features())["sentence_embedding"]
         torch.testing.assert_close(vectors.norm(dim=1), torch.full((4,), vectors.shape[1] ** 0.5))
 
 
-def test_a_short_sentence_uses_all_numbers_of_a_dealt_code():
+def test_a_short_sentence_uses_all_numbers_of_an_interleaved_code():
     short = features((3,), width=8)  # two pieces after [CLS]: twelve numbers each
-    vector = POOLINGS["numbers_per_piece"]()(short)["sentence_embedding"][0]
+    vector = EXAMPLES["numbers_per_piece"]()(short)["sentence_embedding"][0]
     assert len(vector.unique()) > 26 and (vector != 0).all()
 
 
@@ -211,8 +221,83 @@ def test_what_hybrid_cant_be_made_of_is_said():
         HybridPooling(4, ["last"], 15, 5, 0.2, queries=2, max_length=8)
     with pytest.raises(ValueError, match="13 numbers can't be shared evenly by 4"):
         MultiQueryPooling(8, 13, queries=4, max_length=8)
-    with pytest.raises(ValueError, match="numbers_per_piece to 82 places: it tells lengths to 81 apart"):
-        MultiQueryPooling(8, 200, queries=82, max_length=83, numbers_per_piece=4)
+
+
+def features_of(layers: int, mask: list[list[int]]) -> dict[str, torch.Tensor]:
+    torch.manual_seed(4)
+    mask = torch.tensor(mask)
+    return {"token_embeddings": torch.randn(*mask.shape, 4 * layers), "attention_mask": mask}
+
+
+@pytest.mark.parametrize("kind, expected", [
+    ("mean", lambda x: x.mean(0)), ("cls", lambda x: x[0]), ("max", lambda x: x.amax(0)),
+])  # fmt: skip
+def test_the_prefix_is_pooled_as_the_encoder_pools(kind, expected):
+    pooling = HybridPooling(4, ["last", "word"], 15, 3, 0.2, sentence_pooling=kind, queries=4, max_length=8)
+    batch = features_of(2, [[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])
+    batch["token_embeddings"][0, 4] = 1e3
+    vector = pooling(dict(batch))["sentence_embedding"]
+    for row, n in enumerate((4, 3)):
+        prefix = expected(batch["token_embeddings"][row, :n, :4]) @ pooling.components
+        torch.testing.assert_close(vector[row, :3], torch.nn.functional.normalize(prefix, dim=0))
+
+
+def test_hybrid_is_refused_where_the_prefix_cant_be_the_encoders():
+    with pytest.raises(ValueError, match="mean of its token states; this encoder's is 'mean, Dense 32 to 16'"):
+        HybridPooling(4, ["last"], 15, 3, 0.2, sentence_pooling="mean, Dense 32 to 16", queries=4, max_length=8)
+
+
+def test_hybrid_reads_how_its_encoder_pools(tiny_settings, tiny_folder, tmp_path, float32):
+    """Trained on an encoder that pools otherwise, its prefix is that encoder's sentence embedding."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "cls")
+    (folder / "1_Pooling").mkdir()
+    paths.write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "cls", "word_embedding_dimension": 32})
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(kinds.items())
+    ]
+    paths.write_json(folder / "modules.json", modules)
+    encoder = load_encoder(str(folder))
+    settings = replace(
+        tiny_settings, row="hybrid", embedding_dim=64, numbers_per_piece=8, encoder_layers=("word", "last")
+    )
+    model = build_model(settings, encoder)
+    assert model.config.sentence_pooling == "cls"
+    texts = ["oil falls", "gold slips again on tariffs"]
+    prefix = encoder.sentence_embedding(texts).numpy() @ model.components
+    prefix /= np.linalg.norm(prefix, axis=1, keepdims=True)
+    np.testing.assert_allclose(model.encode(texts)[:, : prefix.shape[1]], prefix, atol=1e-5)
+
+
+# The table of rows
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_is_made_of_registered_units(row):
+    assert hasattr(POOLINGS[ROWS[row].pooling], "fit") == ROWS[row].fitted
+    assert issubclass(DECODERS[ROWS[row].decoder], Decoder)
+
+
+def test_a_new_pooling_is_one_class_and_one_row(monkeypatch, tiny_encoder, tiny_settings):
+    monkeypatch.setattr("invlib.models.pooling.POOLINGS", dict(POOLINGS))
+    monkeypatch.setitem(ROWS, "first_two", replace(ROWS["att_pool"], pooling="first_two"))
+
+    class FirstTwoPooling(Pooling):
+        kind = "first_two"
+        config_keys = ("hidden_size",)
+
+        def __init__(self, hidden_size: int):
+            super().__init__()
+            self.size = hidden_size
+
+        def forward(self, features):
+            features["sentence_embedding"] = features["token_embeddings"][:, :2].mean(1)
+            return features
+
+    model = build_model(replace(tiny_settings, row="first_two"), tiny_encoder)
+    assert isinstance(model.pooling, FirstTwoPooling) and model.pooling.size == 32
+    assert model.reads_layers == ("last",) and len(model.reconstruct(["oil falls"])) == 1
 
 
 def test_an_unknown_pooling_is_named():

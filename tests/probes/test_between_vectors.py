@@ -1,10 +1,11 @@
-"""Between vectors: what is measured is what is said to be measured."""
+"""Between vectors: what is measured is what the docstrings say."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from invlib.data import network
+from invlib.measures.similarity import unit
 from invlib.measures.text import teacher_forced
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
@@ -41,7 +42,7 @@ def test_bits_a_token_are_the_reference_models_cross_entropy(tiny_model, tiny_ma
 def test_a_pair_is_of_two_different_ones():
     pairs = random_pairs(3, 500)
     assert pairs.shape == (500, 2) and (pairs[:, 0] != pairs[:, 1]).all() and set(pairs.ravel()) == {0, 1, 2}
-    with pytest.raises(ValueError, match="1 sentence"):
+    with pytest.raises(ValueError, match="at least 2 sentences.*got 1"):
         random_pairs(1, 5)
 
 
@@ -75,6 +76,13 @@ def test_means_leave_out_what_is_not_there():
     assert second == {"measure": "b", "mean": None, "low": None, "high": None, "n": 0}
 
 
+def test_a_column_of_yes_and_no_is_a_share_and_has_wilsons_interval():
+    table = pd.DataFrame({"empty": [False] * 100, "further": [0.0] * 100})
+    share, difference = column_means(table, ["empty", "further"], n_bootstrap=50)
+    assert share["mean"] == 0 and share["low"] == 0 and share["high"] == pytest.approx(0.037, abs=1e-3)
+    assert (difference["low"], difference["high"]) == (0, 0)
+
+
 def test_on_the_way_begins_at_the_first_text(packed, tiny_model, tiny_material):
     texts = tiny_material.corpus.splits["test"]["text"]
     z, sentence = packed.encode(texts), packed.encoder.sentence_embedding(texts).numpy()
@@ -84,8 +92,9 @@ def test_on_the_way_begins_at_the_first_text(packed, tiny_model, tiny_material):
     np.testing.assert_allclose(start.cosine, 1, atol=0.05)
     half = decode_between(packed, tiny_model("no_vector"), z, sentence, pairs)
     a, b = sentence[pairs[:, 0]], sentence[pairs[:, 1]]
-    middle = (a + b) / np.linalg.norm(a + b, axis=1, keepdims=True)
-    np.testing.assert_allclose(half.nearest_end, (a * middle).sum(1), atol=1e-5)
+    ends = [(unit(end) * unit(a + b)).sum(1) for end in (a, b)]
+    np.testing.assert_allclose(half.nearest_end, np.maximum(*ends), atol=1e-5)
+    assert half.cosine.between(-1, 1).all()  # of an encoder whose embeddings have any length, too
     assert half.bits_a_token.gt(0).all() and half.text.tolist() != start.text.tolist()
 
 
@@ -101,7 +110,7 @@ def test_one_word_changed_changes_as_much_in_a_control_that_is_exact(packed, tin
 
 
 def test_one_text_has_no_other_to_take_a_word_of(packed):
-    with pytest.raises(ValueError, match="1 text: .* give at least 2"):
+    with pytest.raises(ValueError, match="at least 2 texts, got 1"):
         one_word_changed(packed, ["a single headline"])
 
 
@@ -124,7 +133,7 @@ def test_sts_is_spearmans_correlation_with_peoples_scores(packed, monkeypatch, t
     texts = list(tiny_material.corpus.splits["train"]["text"])
     first, second = texts[:12], texts[1:13]
     a, b = packed.encode(first), packed.encode(second)
-    scores = (between_vectors.unit(a) * between_vectors.unit(b)).sum(1) ** 3
+    scores = (unit(a) * unit(b)).sum(1) ** 3
     made = datasets.Dataset.from_dict({"sentence1": first, "sentence2": second, "score": scores})
     monkeypatch.setattr(network, "hub_answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: made)
@@ -138,4 +147,4 @@ def test_beside_the_ends_an_empty_text_has_no_bits_and_nearer_is_above_zero():
     found = between_vectors.relative_to_ends(table, 6.0)
     np.testing.assert_allclose(found["times the real bits"], [1.5, np.nan, 1.0])
     np.testing.assert_allclose(found["beyond the nearest end"], [0.1, -0.7, -0.2])
-    assert found["share beyond it"].tolist() == [1.0, 0.0, 0.0] and table["bits_a_token"].notna().all()
+    assert found["share beyond it"].tolist() == [True, False, False] and table["bits_a_token"].notna().all()

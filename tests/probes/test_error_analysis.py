@@ -1,8 +1,10 @@
-"""What is lost is counted at the true word pieces, and intervals resample headlines."""
+"""Errors are counted at the true word pieces, and intervals are over headlines."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from invlib.measures.intervals import proportion_interval
 from invlib.measures.text import generated_matches
 from invlib.probes.error_analysis import (
     FREQUENCY_NAMES,
@@ -21,12 +23,12 @@ def config(tiny_model):
 
 def test_hits_are_those_of_generated_matches(config):
     end, unknown = config.eos_token_id, config.unk_token_id
-    said = [[5, 6, end], [5, 7, 7, end], [unknown, end]]
+    generated = [[5, 6, end], [5, 7, 7, end], [unknown, end]]
     true = [[config.bos_token_id, 5, 6, end], [config.bos_token_id, 5, 6, end], [config.bos_token_id, unknown, end]]
-    table = position_hits(said, true, config)
+    table = position_hits(generated, true, config)
     assert table.right.tolist() == [1, 1, 1, 1, 0, 0, 0, 1] and table.length.tolist() == [3] * 6 + [2] * 2
     assert table.position.tolist() == [1, 2, 3, 1, 2, 3, 1, 2] and table.piece.tolist()[:2] == [5, 6]
-    found = generated_matches(said, true, config)
+    found = generated_matches(generated, true, config)
     np.testing.assert_array_equal(table.groupby("headline")["right"].sum(), found["right"])
 
 
@@ -39,9 +41,16 @@ def test_bins_have_their_ends_on_the_left():
 def test_a_share_weighs_its_rows_and_resamples_headlines(config):
     end = config.eos_token_id
     true = [[0, 5, 5, end]] * 6
-    said = [[5, 5, end]] * 3 + [[9, 9, 9, end]] * 3  # whole headlines right or wrong
-    table = position_hits(said, true, config)
+    generated = [[5, 5, end]] * 3 + [[9, 9, 9, end]] * 3  # whole headlines right or wrong
+    table = position_hits(generated, true, config)
     table["met"] = frequency_bins(table["piece"], np.where(np.arange(200) == 5, 3, 0))
     found = share_by(table, "met", n_bootstrap=400).set_index("met")
     assert found.index.tolist() == ["never", "1 to 10"] and found.n.tolist() == [6, 12]
     assert (found.share == 0.5).all() and (found.low < 0.2).all() and (found.high > 0.8).all()
+
+
+def test_a_share_of_headlines_has_wilsons_interval():
+    table = pd.DataFrame({"headline": range(20), "right": [1.0] * 20, "length": ["to 8"] * 10 + ["longer"] * 10})
+    found = share_by(table, "length", n_bootstrap=50)
+    assert (found.share == 1).all() and (found.high == 1).all()
+    assert found.low.tolist() == [proportion_interval(np.ones(10))[0]] * 2

@@ -1,12 +1,13 @@
-"""Guided search: what it says is nearer to what the vector means, and made of what the decoder proposed."""
+"""Guided search: its texts are closer to the vector's prefix than greedy ones, made of what the decoder proposed."""
 
 import numpy as np
 import pytest
+import torch
 
 from invlib.measures.similarity import unit
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
-from invlib.probes.guided_search import guided_search, recombined, repeats
+from invlib.probes.guided_search import SAMPLING, guided_search, recombined, repeats
 
 FEW = {"samples": 6, "rounds": 4, "children": 12, "kept": 4}
 
@@ -23,9 +24,9 @@ def halves(packed, tiny_material):
     return (z[:6] + z[6:]) / 2
 
 
-def nearness(packed, z, ids):
-    said = packed.encoder.sentence_embedding([text or "." for text in packed.text(ids)], 16).numpy()
-    return (unit(said @ packed.components) * unit(z[:, :8])).sum(1)
+def nearness(model, z, ids):
+    embedded = model.encoder.sentence_embedding([text or "." for text in model.text(ids)], 16).numpy()
+    return (unit(embedded @ model.components) * unit(z[:, : model.components.shape[1]])).sum(1)
 
 
 def test_a_guided_text_is_never_farther_from_the_prefix_and_mostly_nearer(packed, halves):
@@ -40,23 +41,40 @@ def test_more_rounds_go_on_from_what_was_found(packed, halves):
     assert some.mean() > none.mean() + 0.02
 
 
-def test_a_sentence_that_comes_back_is_left_alone(packed, tiny_material, monkeypatch):
-    z, asked = packed.encode(list(tiny_material.corpus.splits["test"]["text"])[:5]), []
+def test_a_sentence_that_is_reconstructed_is_left_alone(packed, tiny_material, monkeypatch):
+    z, calls = packed.encode(list(tiny_material.corpus.splits["test"]["text"])[:5]), []
     greedy, whole = packed.generate_ids(z), packed.generate_ids
-    monkeypatch.setattr(packed, "generate_ids", lambda *a, **k: asked.append(1) or whole(*a, **k))
-    assert guided_search(packed, z) == greedy and len(asked) == 1
-    assert guided_search(packed, (z + z[::-1]) / 2, samples=3) != greedy and len(asked) == 1 + 1 + 3
+    monkeypatch.setattr(packed, "generate_ids", lambda *a, **k: calls.append(1) or whole(*a, **k))
+    assert guided_search(packed, z) == greedy and len(calls) == 1
+    assert guided_search(packed, (z + z[::-1]) / 2, samples=3) != greedy and len(calls) == 1 + 1 + 3
     assert guided_search(packed, z[:0]) == []
 
 
-def test_a_learned_vector_is_searched_by_sampling_the_same_way_again(tiny_model, tiny_material):
+def test_a_learned_vector_is_searched_by_sampling_the_same_way_again(float32, tiny_model, tiny_material):
+    """The texts are closer than the greedy ones too, and the caller's random numbers go on as they were."""
     model = tiny_model("hybrid")
     z = model.encode(list(tiny_material.corpus.splits["test"]["text"])[:4])
+    torch.manual_seed(3), np.random.seed(3)
+    expected = torch.rand(3).tolist(), np.random.rand(3).tolist()
+    torch.manual_seed(3), np.random.seed(3)
     first = guided_search(model, z, **FEW)
+    assert (torch.rand(3).tolist(), np.random.rand(3).tolist()) == expected
+    greedy, guided = (nearness(model, z, ids) for ids in (model.generate_ids(z), first))
+    assert (guided >= greedy - 1e-6).all() and guided.mean() > greedy.mean() + 0.04
     assert first == guided_search(model, z, **FEW) and len(first) == 4
     c = model.config
-    for row in first:
-        assert row[-1] == c.eos_token_id and len(row) < c.max_length and c.eos_token_id not in row[:-1]
+    for ids in first:
+        assert ids[-1] == c.eos_token_id and len(ids) < c.max_length and c.eos_token_id not in ids[:-1]
+
+
+def test_a_learned_model_is_sampled_and_every_other_time_under_noise(tiny_model, tiny_material, monkeypatch):
+    model, calls = tiny_model("hybrid"), []
+    z = model.encode(list(tiny_material.corpus.splits["test"]["text"])[:1])
+    whole = model.generate_ids
+    monkeypatch.setattr(model, "generate_ids", lambda z, **k: calls.append((z, k)) or whole(z, **k))
+    guided_search(model, z, **FEW)
+    assert [how for _, how in calls] == [{}, *[SAMPLING] * FEW["samples"]]
+    assert [np.array_equal(read, z) for read, _ in calls] == [True, *[True, False] * 3]
 
 
 def test_a_vector_without_a_prefix_has_no_guide(tiny_model):
@@ -98,13 +116,13 @@ def test_recombined_texts_are_cut_between_words_and_not_too_long(way, expected):
         assert all(len(made) < 6 for made in seen) and (1, 2) in seen and (1, 10, 11, 3, 4, 5) not in seen
 
 
-def test_a_recombined_text_that_repeats_itself_is_not_asked_for(packed, halves, monkeypatch):
+def test_a_recombined_text_that_repeats_itself_is_not_scored(packed, halves, monkeypatch):
     monkeypatch.setattr("invlib.probes.guided_search.repeats", lambda row: True)
     drawn = guided_search(packed, halves, **FEW | {"rounds": 0})
     assert guided_search(packed, halves, **FEW) == drawn
 
 
-def test_what_says_three_pieces_twice_repeats_itself():
+def test_an_n_gram_that_occurs_twice_is_a_repetition():
     assert repeats((1, 2, 3, 9, 1, 2, 3)) and repeats((4, 4, 4, 4))
     assert not repeats((1, 2, 9, 1, 2)) and not repeats((1, 2))
 

@@ -1,9 +1,10 @@
-"""Noise and fewer bits: in the units that are said, fitted on the training vectors."""
+"""Noise and quantisation: in the documented units, fitted on the training vectors."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from invlib.measures.intervals import paired_difference, ratio
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
 from invlib.probes.robustness import (
@@ -15,7 +16,6 @@ from invlib.probes.robustness import (
     reconstruction_metrics,
     robustness,
     summary_metrics,
-    vectors_of,
     with_noise,
 )
 
@@ -40,13 +40,6 @@ def test_bits_are_a_symmetric_scale_for_each_number():
         quantized(many, largest, 1)
 
 
-def test_vectors_are_what_encode_gives(tiny_model, tiny_material, float32):
-    model, data = tiny_model("hybrid"), tiny_material.dataset("test", layers=("word", "last"))
-    found = vectors_of(model, data, batch_size=5)
-    np.testing.assert_allclose(found, model.encode(tiny_material.corpus.splits["test"]["text"]), atol=2e-2)
-    assert found.shape == (16, 64)
-
-
 def test_a_control_that_is_exact_loses_with_noise_only(tiny_encoder, tiny_material):
     sentence = np.asarray(tiny_material.states["train"].sentence)
     packed = PackedIds(tiny_encoder, fit_components(sentence, 8), 160, bits=1, max_length=16)
@@ -57,10 +50,11 @@ def test_a_control_that_is_exact_loses_with_noise_only(tiny_encoder, tiny_materi
     exact = table.exact_match.tolist()
     assert exact[0] == 1 and exact[1] < 0.5 and exact[2] == 1 and (table.n == 12).all()
     assert table.noise.tolist() == [0, 3, 0] and table.bits.isna().tolist() == [True, True, False]
+    assert (table.exact_low[0], table.exact_high[0]) == (pytest.approx(12 / (12 + 1.96**2), abs=1e-4), 1)
     assert (table.low <= table.generated_accuracy).all() and (table.generated_accuracy <= table.high).all()
 
 
-def test_packed_beside_leaves_out_what_has_no_room(tiny_encoder):
+def test_packed_ids_by_bits_leave_out_what_has_no_room(tiny_encoder):
     components = np.eye(32, dtype=np.float32)[:, :8]
     id_bits = (tiny_encoder.vocab_size - 1).bit_length()
     made = packed_ids_by_bits(tiny_encoder, components, 8 + id_bits // 2, 0.2, 16)
@@ -83,10 +77,15 @@ def test_short_figures_are_those_of_the_longer_ways(tiny_model, tiny_material):
     noisy = robustness(model, data, train, noise=(0.0, 0.4), bits=(), n_bootstrap=20)
     accuracies = [found["generated_accuracy"], found["noisy_accuracy"]]
     np.testing.assert_allclose(accuracies, noisy.generated_accuracy)
-    given = reconstruction_metrics(model, vectors_of(model, data), data, 20)
+    given = reconstruction_metrics(model, model.vectors_of(data), data, 20)
     assert found["exact_match"] == given["exact_match"] and found["exact_match_high"] == given["exact_high"]
     assert found["rank_correlation_low"] <= found["rank_correlation"] <= found["rank_correlation_high"]
     assert found["n"] == 16
+    for matches, of in ((found["matches"], "generated_accuracy"), (found["noisy_matches"], "noisy_accuracy")):
+        assert len(matches["right"]) == 16 and ratio(matches["right"], matches["positions"]) == found[of]
+    clean, noise = noisy.matches
+    paired = paired_difference(*((m["right"], m["positions"]) for m in (clean, noise)), ratio, n=20)
+    assert paired.difference == pytest.approx(found["generated_accuracy"] - found["noisy_accuracy"])
 
 
 def test_the_most_exact_of_the_packed_has_the_fewest_bits_that_hold_the_texts(tiny_encoder, tiny_material):
@@ -96,8 +95,8 @@ def test_the_most_exact_of_the_packed_has_the_fewest_bits_that_hold_the_texts(ti
     assert most_exact(packed_ids_by_bits(tiny_encoder, components, narrow, 0.2, 16), data).bits == 2
 
 
-def test_packed_bits_are_those_of_the_headlines_that_come_back(tiny_material, tiny_settings):
-    """Where all come back whole, all of the reference's bits; where no id has room, nothing is said."""
+def test_packed_bits_are_those_of_the_headlines_that_are_exact(tiny_material, tiny_settings):
+    """Where all are exact, all of the reference's bits; where no id has room, none."""
     bits = np.linspace(10, 60, len(tiny_material.states["test"]))
     found = packed_bits(tiny_material, 160, bits, tiny_settings)
     assert found["bits"] == pytest.approx(bits[: tiny_settings.n_generate].mean())

@@ -12,6 +12,7 @@ from PIL import Image
 from invlib import paths
 from invlib.models.model import InvertibleSentenceModel
 from invlib.series import publish
+from invlib.training.record import TrainingRecord
 from invlib.training.train import train
 
 
@@ -26,23 +27,23 @@ def trained(run, tiny_settings, tiny_material, tmp_path, monkeypatch):
     return train(settings, run, tiny_material)[0]
 
 
-def test_a_published_model_is_half_as_large_and_says_where_it_is_from(trained, run):
+def test_a_published_model_keeps_its_full_name_and_is_half_as_large(trained, run):
     written = publish.publish_model(run, "hybrid_64_long")
-    folder = paths.DATA / "models" / "hybrid_64"
+    folder = paths.DATA / "models" / "hybrid_64_long"
     assert sorted(p.name for p in written) == sorted(p.name for p in folder.iterdir())
     sizes = [(f / "model.safetensors").stat().st_size for f in (folder, trained.folder)]
     assert sizes[0] < 0.55 * sizes[1]
-    training = paths.read_json(folder / "training.json")
-    assert training["published_from"] == "hybrid_64_long" and training["settings"]["variant"] == "long"
-    model = InvertibleSentenceModel.from_pretrained("hybrid_64")
+    assert TrainingRecord.read(folder) == TrainingRecord.read(trained.folder)
+    model = InvertibleSentenceModel.from_pretrained("hybrid_64_long")
     assert model.folder == folder.resolve() and next(model.parameters()).dtype.itemsize == 4
-    said = ["oil falls on tariffs", "gold slips again"]
-    np.testing.assert_allclose(model.encode(said), trained.encode(said), atol=2e-2)
+    texts = ["oil falls on tariffs", "gold slips again"]
+    np.testing.assert_allclose(model.encode(texts), trained.encode(texts), atol=2e-2)
 
 
 def test_a_model_that_is_not_there_or_too_large_is_refused(trained, run, monkeypatch, capsys):
     assert publish.main([str(run), "--model", "hybrid_64"]) == 2
-    assert "no trained model hybrid_64 in" in (said := capsys.readouterr().err) and "hybrid_64_long" in said
+    error = capsys.readouterr().err
+    assert "no trained model hybrid_64 in" in error and "there are hybrid_64_long" in error
     monkeypatch.setattr(publish, "LARGEST_MODEL", 1000)
     assert publish.main([str(run), "--model", "hybrid_64_long"]) == 2
     assert "MB in half precision" in capsys.readouterr().err and not (paths.DATA / "models").exists()

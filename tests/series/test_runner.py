@@ -2,17 +2,15 @@
 
 import json
 import os
-from pathlib import Path
 
 import nbformat
 import pytest
-import torch
 import yaml
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from invlib import paths
-from invlib.data import sources
 from invlib.series import notebooks, preflight, runner
-from invlib.settings import load_preset
 
 PARAMETERS = 'preset = "auto"\nrun = None\ndata = None\nencoder = None\nscorers = None\nrows = None\nseed = None'
 WRITE = "import os, pathlib\nfolder = pathlib.Path(os.environ['INVLIB_RUN'])\n"
@@ -39,7 +37,7 @@ def workbook(tmp_path, monkeypatch):
     presets = {
         "smoke": {"rows": ["rnn_8"]},
         "cpu": {"rows": ["rnn_8"]},
-        "runner": {"cpu": {"minutes": {"00": 1, "01": 2}, "disk_gb": 0}},
+        "runner": {"cpu": {"minutes": {"00": 1, "01": 2}, "disk_gb": 0}, "smoke": {"minutes": {"01": 1}}},
     }
     (paths.NOTEBOOKS / "presets.yaml").write_text(yaml.safe_dump(presets))
     first = notebook(
@@ -50,6 +48,22 @@ def workbook(tmp_path, monkeypatch):
     nbformat.write(second, paths.NOTEBOOKS / "01_second.ipynb")
     monkeypatch.setattr(preflight, "preflight", lambda *_: [preflight.Check("data", True, "here")])
     return tmp_path
+
+
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """without_kernels(): from here on cells are executed in this process; a kernel each takes seconds."""
+
+    def execute_notebook(source, target, parameters, **_):
+        content = parameterize_notebook(load_notebook_node(source), parameters)
+        names: dict = {}
+        cells = [c for c in content.cells if notebooks.SKIP not in c.metadata.tags]
+        for number, cell in enumerate(cells, start=1):
+            exec(cell.source, names)
+            cell.execution_count = number
+        nbformat.write(content, target)
+
+    return lambda: monkeypatch.setattr("papermill.execute_notebook", execute_notebook)
 
 
 def replace(name: str, *sources: str, **more) -> None:
@@ -70,13 +84,13 @@ def test_a_whole_series(workbook, capsys):
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["preset"] == "cpu" and settings["seed"] == 3 and "torch" in settings["versions"]
     assert "01_second done" in (folder / "log.txt").read_text()
-    said = capsys.readouterr().out
-    assert "about 3 minutes" in said
-    assert next(line for line in said.splitlines() if line.startswith("00_first")).endswith("s  first.txt")
-    assert "this run" in said and "published" in said and "0.552" in said
+    printed = capsys.readouterr().out
+    assert "notebooks: 2, about 3 min; progress" in printed
+    assert next(line for line in printed.splitlines() if line.startswith("00_first")).endswith("s  first.txt")
+    assert "this run" in printed and "published" in printed and "0.552" in printed
 
 
-def test_a_failure_stops_and_resume_goes_on(workbook, capsys):
+def test_a_failure_stops_and_resume_goes_on(workbook, capsys, without_kernels):
     """The failing cell and its error are told, runs/last stays away, and --resume leaves out what is done."""
     replace("01_second.ipynb", "nothing = 1", "the_cell = 1 / 0")
     assert runner.main(["--preset", "cpu", "--run", "mine"]) == 1
@@ -88,6 +102,7 @@ def test_a_failure_stops_and_resume_goes_on(workbook, capsys):
     assert notebooks.is_complete(folder / "notebooks" / "00_first.ipynb")
     assert not notebooks.is_complete(folder / "notebooks" / "01_second.ipynb")
 
+    without_kernels()
     replace("01_second.ipynb", "print('mended')")
     (folder / "first.txt").unlink()
     assert runner.main(["--resume"]) == 0
@@ -107,10 +122,11 @@ def test_a_failure_stops_and_resume_goes_on(workbook, capsys):
     assert (folder / "first.txt").exists()
 
 
-def test_a_part_of_the_series(workbook, capsys):
+def test_a_part_of_the_series(workbook, capsys, without_kernels):
     """A part alone never moves runs/last; afterwards it is run in the run that is there."""
+    without_kernels()
     assert runner.main(["--preset", "cpu", "--only", "00"]) == 0
-    assert "\n1 notebook, about 1 minute;" in capsys.readouterr().out
+    assert "notebooks: 1, about 1 min;" in capsys.readouterr().out
     assert not (paths.RUNS / "last").exists()
     (made,) = paths.RUNS.iterdir()
     assert runner.main(["--run", made.name, "--from", "01_second"]) == 0
@@ -121,8 +137,9 @@ def test_a_part_of_the_series(workbook, capsys):
     assert "made with preset cpu" in capsys.readouterr().err
 
 
-def test_a_part_made_otherwise_does_not_mix_two_runs(workbook, capsys):
-    """Told, with the way out, and the run stays what it is; what the run has anyway may be said again."""
+def test_a_part_made_otherwise_does_not_mix_two_runs(workbook, capsys, without_kernels):
+    """Told, with the way out, and the run stays what it is; what the run has anyway may be given again."""
+    without_kernels()
     assert runner.main(["--preset", "cpu", "-p", "seed", "3"]) == 0
     last = (paths.RUNS / "last").resolve()
     before = {path: path.read_bytes() for path in last.rglob("*") if path.is_file()}
@@ -144,12 +161,33 @@ def test_a_part_made_otherwise_does_not_mix_two_runs(workbook, capsys):
     assert folder == paths.RUNS / "new" and parameters["seed"] == 4
 
 
-def test_smoke_is_temporary_and_solutions_run(workbook, monkeypatch):
-    """smoke and --solutions write to a temporary folder; solutions are executed when asked for."""
+def test_smoke_is_temporary(workbook, monkeypatch, capsys, without_kernels):
+    """smoke writes to a temporary folder, and leaves the exercises' solutions out as every run does."""
+    without_kernels()
     monkeypatch.setattr(runner.tempfile, "mkdtemp", lambda prefix: str(workbook / "temporary"))
-    assert runner.main(["--preset", "smoke", "--solutions", "--only", "00"]) == 0
-    assert (workbook / "temporary" / "solved").exists()
+    assert runner.main(["--preset", "smoke", "--only", "00"]) == 0
+    assert "notebooks: 1, about 0 min, and 1 of a time not known yet" in capsys.readouterr().out
+    assert (workbook / "temporary" / "first.txt").exists() and not (workbook / "temporary" / "solved").exists()
     assert not paths.RUNS.exists()
+
+
+def test_a_run_that_cant_be_written_is_an_error_and_starts_nothing(workbook, capsys):
+    paths.RUNS.write_text("a file in the place of the folder")
+    assert runner.main(["--preset", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "invlib.series.runner:" in error and f"the run writes to {paths.RUNS}" in error
+
+
+@pytest.mark.slow
+def test_real_notebooks_run_under_the_runner(tmp_path, capsys):
+    """The others run under nbval; here papermill injects the parameters, and the executed copies are kept."""
+    assert (
+        runner.main(["--preset", "smoke", "--run", str(tmp_path), "--only", "00", "02", "-p", "data", "synthetic"]) == 0
+    )
+    for name in ("00_data_exploration", "02_attention_pooling"):
+        assert notebooks.is_complete(tmp_path / "notebooks" / f"{name}.ipynb")
+        assert (tmp_path / "notebooks" / f"{name}.html").is_file()
+    assert (tmp_path / "tables" / "00_funnel.csv").is_file()
 
 
 def test_a_kernel_that_dies(workbook, capsys):
@@ -177,8 +215,9 @@ def test_an_interrupt(workbook, monkeypatch, capsys):
     [
         (["--preset", "cpuu"], "unknown preset 'cpuu'"),
         (["--only", "09"], "unknown notebook '09'; the series has 00_first, 01_second"),
-        (["-p", "sed", "1"], "unknown parameter 'sed'; parameters are data"),
-        (["-p", "preset", "cpu"], "give it as --preset"),
+        (["-p", "sed", "1"], "no notebook of these has the parameter sed; parameters are data, encoder"),
+        (["-p", "preset", "cpu"], "preset has an option of its own: give it as --preset cpu"),
+        (["-p", "run", "20240607"], "run has an option of its own: give it as --run 20240607"),
         (["-p", "seed", "one"], "seed is a whole number"),
         (["-p", "rows", "rnn"], "unknown row 'rnn'"),
         (["--resume"], "nothing to resume"),
@@ -191,31 +230,33 @@ def test_bad_arguments(workbook, capsys, argv, words):
     assert not paths.RUNS.exists()
 
 
-def test_a_parameter_that_reaches_no_notebook(workbook, capsys):
-    """papermill would only warn."""
-    replace("01_second.ipynb", "print(preset)", parameters='preset = "auto"')
-    assert runner.main(["--preset", "cpu", "-p", "seed", "1"]) == 2
-    assert "01_second.ipynb has no parameter seed; its parameters cell has preset" in capsys.readouterr().err
-
-
-def test_a_parameter_that_only_some_notebooks_have(workbook, capsys, monkeypatch):
-    """`language_model` reaches those that have it; where none has it, it is an error."""
-    argv = ["--preset", "cpu", "-p", "language_model", "some/model"]
+def test_a_notebook_gets_the_parameters_that_it_names(workbook, capsys, without_kernels):
+    """One that stands in no notebook is an error, for papermill would only warn."""
+    without_kernels()
+    argv = ["--preset", "cpu", "-p", "language_model", "some/model", "-p", "seed", "1"]
     assert runner.main(argv) == 2
-    assert "no notebook of these has the parameter language_model" in capsys.readouterr().err
-    told = PARAMETERS + "\nlanguage_model = None"
-    replace("01_second.ipynb", "print(language_model)", parameters=told)
+    assert "no notebook of these has the parameter language_model; parameters are data" in capsys.readouterr().err
+    replace("01_second.ipynb", "print(language_model)", parameters='preset = "auto"\nlanguage_model = None')
     assert runner.main(argv) == 0
-    (folder,) = [path for path in paths.RUNS.iterdir() if path.name != "last"]
-    assert "some/model" in (folder / "notebooks" / "01_second.ipynb").read_text()
-    first = paths.read_json(folder / "notebooks" / "00_first.ipynb")
-    assert "some/model" not in str(first["cells"])
+    folder = (paths.RUNS / "last").resolve()
+    for name, given, lacks in (("00_first", "seed = 1", "some/model"), ("01_second", '"some/model"', "seed")):
+        cells = paths.read_json(folder / "notebooks" / f"{name}.ipynb")["cells"]
+        injected = "".join(cells[1]["source"])
+        assert given in injected and lacks not in injected
+    assert runner.main(["--only", "00"]) == 0  # the run's other parameters are no error where a part lacks them
+    assert runner.main(["--resume", "--run", folder.name, "-p", "language_model", "another"]) == 0
+    assert capsys.readouterr().out.count("done before") == 1  # 00 does not read it
+    assert runner.main(["--only", "00", "-p", "language_model", "x"]) == 2
+
+
+def test_a_folder_is_meant_from_where_the_command_is_given(workbook, monkeypatch):
     monkeypatch.chdir(workbook)
-    (workbook / "pythia").mkdir()  # a folder is meant from here, and notebooks run elsewhere
+    (workbook / "pythia").mkdir()
     assert runner.parse_parameters([("language_model", "pythia")])["language_model"] == str(workbook / "pythia")
 
 
-def test_a_language_model_is_looked_for_where_a_notebook_reads_one(workbook, monkeypatch):
+def test_a_language_model_is_looked_for_where_a_notebook_reads_one(workbook, monkeypatch, without_kernels):
+    without_kernels()
     asked = []
     monkeypatch.setattr(preflight, "preflight", lambda *given: asked.append(given[-1]) or [])
     assert runner.main(["--preset", "cpu", "--run", "a"]) == 0
@@ -229,8 +270,8 @@ def test_what_is_missing_is_told_at_once(workbook, monkeypatch, capsys):
     found = [preflight.Check("data", False, "none", "get some"), preflight.Check("disk", False, "full", "free some")]
     monkeypatch.setattr(preflight, "preflight", lambda *_: found)
     assert runner.main(["--preset", "cpu"]) == 2
-    said = capsys.readouterr()
-    assert "-> get some" in said.out and "-> free some" in said.out and "missing: data, disk" in said.err
+    shown = capsys.readouterr()
+    assert "-> get some" in shown.out and "-> free some" in shown.out and "missing: data, disk" in shown.err
     assert not paths.RUNS.exists()
 
 
@@ -238,7 +279,9 @@ def test_environment_is_put_back(monkeypatch):
     """Variables for kernels are gone afterwards; one CUDA card where none was chosen; INVLIB_DATA made absolute."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("INVLIB_DATA", "somewhere")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
     with notebooks.environment(INVLIB_RUN="here"):
+        assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "1" and os.environ["MALLOC_MMAP_THRESHOLD_"] == str(2**30)
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0" and os.environ["INVLIB_RUN"] == "here"
         assert os.environ["INVLIB_DATA"] == os.path.abspath("somewhere")
     assert "CUDA_VISIBLE_DEVICES" not in os.environ and os.environ["INVLIB_DATA"] == "somewhere"
@@ -256,103 +299,3 @@ def test_what_a_notebook_produced():
         "curves/b.csv": 1,
     }
     assert runner.produced(before, after) == "curves/ (2), metrics.json, models/att_pool_768"
-
-
-def test_data_check(tmp_path, monkeypatch):
-    """The four sources in order, and what each lacks."""
-    monkeypatch.setattr(preflight, "DATA", tmp_path)
-    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
-    monkeypatch.setattr(preflight, "reachable", lambda _: False)
-    monkeypatch.setenv("INVLIB_DATA", str(tmp_path / "none"))
-    assert "is not a folder" in preflight.check_data(None, "cpu", True).found
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "reuters_headlines.csv").write_text("Headlines,Time\nWall Street falls,today\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("INVLIB_DATA", "~/home")
-    assert preflight.check_data(None, "cpu", True).ok
-    with notebooks.environment():
-        assert os.environ["INVLIB_DATA"] == str(tmp_path / "home")
-    monkeypatch.delenv("INVLIB_DATA")
-    assert not preflight.check_data(None, "study", False).ok
-    assert "SYNTHETIC" in preflight.check_data(None, "cpu", True).found
-    assert preflight.check_data("synthetic", "study", False).ok
-    assert not preflight.check_data(str(tmp_path / "no.csv"), "cpu", True).ok
-    monkeypatch.setattr(preflight, "reachable", lambda _: True)
-    assert "will be downloaded" in preflight.check_data(None, "study", False).found
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "cnbc_headlines.csv").write_text("Headlines,Time\nWall Street falls,today\n")
-    assert preflight.check_data(None, "study", False).found == "data/raw: cnbc_headlines.csv"
-    (tmp_path / "own.csv").write_text("title\nWall Street falls\n")
-    check = preflight.check_data(str(tmp_path / "own.csv"), "study", False)
-    assert not check.ok and "has no column 'Headlines'" in check.found
-    (tmp_path / "own.tsv").write_text("Time\tTitle\ntoday\tWall Street falls\n")
-    assert "its columns are 'Time', 'Title'" in preflight.check_data(str(tmp_path / "own.tsv"), "study", False).found
-
-
-def test_a_download_that_kagglehub_holds_is_found_without_a_network(tmp_path, monkeypatch):
-    """By kagglehub's own places and marks; one that was broken off, or whose files are gone, is none."""
-    from kagglehub import cache, handle
-
-    monkeypatch.setattr(preflight, "DATA", tmp_path)
-    monkeypatch.setattr(preflight, "reachable", lambda _: False)
-    monkeypatch.delenv("INVLIB_DATA", raising=False)
-    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
-    held = handle.DatasetHandle(*sources.KAGGLE.split("/"), 5)
-    for path in (None, "cnbc_headlines.csv"):  # of a single file the rest is not there
-        cache.Cache().mark_as_complete(held, path)
-    assert not preflight.check_data(None, "study", False).ok
-    folder = Path(cache.get_cached_path(held))
-    folder.mkdir(parents=True)
-    assert "holds no CSV file" in preflight.check_data(None, "study", False).found
-    (folder / "cnbc_headlines.csv").write_text("Headlines,Time\nWall Street falls,today\n")
-    check = preflight.check_data(None, "study", False)
-    assert check.ok and check.found == f"{sources.KAGGLE}, downloaded earlier by kagglehub: cnbc_headlines.csv"
-
-    monkeypatch.setenv("KAGGLEHUB_CACHE", "")  # set to nothing is not set, here as where the data is read
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "kaggle").rename(tmp_path / "kagglehub")
-    (tmp_path / ".cache").mkdir()
-    (tmp_path / "kagglehub").rename(tmp_path / ".cache" / "kagglehub")
-    assert preflight.check_data(None, "study", False).ok and sources.kaggle_cached().is_dir()
-
-
-def test_model_check(tmp_path, monkeypatch):
-    """Embedded, a local folder, the hub; a hub that does not answer is told with the way out."""
-    monkeypatch.setattr(preflight, "reachable", lambda _: False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    assert preflight.check_model("encoder", "minilm").ok
-    assert "no config.json" in preflight.check_model("encoder", str(tmp_path)).found
-    (tmp_path / "config.json").touch()
-    assert preflight.check_model("encoder", str(tmp_path)).ok
-    assert not preflight.check_model("encoder", str(tmp_path / "none")).ok
-    for name in ("a/b/c", "my model", "owner/model!"):
-        assert "no model of the hub can have that name" in preflight.check_model("encoder", name).found
-    check = preflight.check_model("bertscore", "nobody/has-this-model")
-    assert not check.ok and "-p scorers minilm" in check.remedy
-    lacking = [check for check in preflight.preflight(load_preset("deck"), tmp_path) if check.name == "language model"]
-    assert not lacking[0].ok and "-p language_model own" in lacking[0].remedy
-    assert "language model" not in [check.name for check in preflight.preflight(load_preset("cpu"), tmp_path)]
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "HF_HUB_OFFLINE is set" in preflight.check_model("encoder", "nobody/has-this-model").found
-
-
-def test_device_check(monkeypatch):
-    """A preset that needs a GPU, and a card that torch can't use."""
-    monkeypatch.setattr(preflight, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(preflight, "idle_card", lambda: None)
-    assert preflight.check_device("cpu").ok and not preflight.check_device("gpu").ok
-    monkeypatch.setattr(preflight, "idle_card", lambda: "NVIDIA Tesla")
-    monkeypatch.setattr(torch.version, "cuda", None)
-    check = preflight.check_device("cpu")
-    assert check.ok and "NVIDIA Tesla" in check.found and "built without CUDA" in check.remedy
-
-
-def test_disk_check(tmp_path):
-    """A folder that is not there yet is measured where it will be made."""
-    assert preflight.check_disk(tmp_path / "a" / "b", 0).ok
-    assert not preflight.check_disk(tmp_path, 1e9).ok
-
-
-def test_a_host_that_does_not_answer():
-    """A name that can't exist is given up at once."""
-    assert not preflight.reachable("https://no-such-host.invalid", seconds=2)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from invlib.encoders.batches import collate
-from invlib.encoders.frozen import mean_pooling
+from invlib.encoders.sentence_pooling import mean_pooling
 from invlib.training.losses import draw_candidates, nearest_pieces, reconstruction_loss, sent_sim_loss
 
 

@@ -1,7 +1,5 @@
 """Training: what a run leaves, and that a run which was stopped goes on as if it had not been."""
 
-import dataclasses
-import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -14,15 +12,15 @@ import torch
 from safetensors.torch import load_file
 
 from invlib import paths
-from invlib.encoders.frozen import hash_weights
 from invlib.models.model import InvertibleSentenceModel
 from invlib.models.pooling import fit_components
 from invlib.training import callbacks
 from invlib.training import train as train_module
 from invlib.training import trainer as trainer_module
-from invlib.training.record import is_trained, training_fields
+from invlib.training.record import TrainingRecord, identity_of
+from invlib.training.resume import ResumableTraining, newest_whole_checkpoint
 from invlib.training.train import Clock, collate, main, train
-from invlib.training.trainer import InvertibleTrainer, newest_whole_checkpoint, sent_sim_loss
+from invlib.training.trainer import InvertibleTrainer, sent_sim_loss
 
 COLUMNS = ["epoch", "step", "minutes", "train_loss", "validation_loss", "accuracy", "bertscore_f1", "learning_rate"]
 
@@ -71,7 +69,7 @@ def same(a: dict, b: dict) -> bool:
 
 def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_material):
     settings = replace(tiny_settings, bertscore_every_epoch=4)
-    before = tiny_material.encoder.hash
+    before = {k: v.clone() for k, v in tiny_material.encoder.model.state_dict().items()}
     model, curves = train(settings, run, tiny_material)
     folder = run / "models" / "att_pool_32"
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "training.json"]
@@ -80,12 +78,13 @@ def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_mat
     assert curves[["validation_loss", "accuracy", "bertscore_f1", "learning_rate", "train_loss"]].notna().all(axis=None)
     assert curves.validation_loss.iloc[1] < curves.validation_loss.iloc[0]
     pd.testing.assert_frame_equal(pd.read_csv(run / "curves" / "att_pool_32.csv"), curves)
-    done = paths.read_json(folder / "training.json")
-    assert done["stopped_by"] == "epochs" and done["epochs"] == 2 and done["train_headlines"] == 40
-    assert done["data_hash"] == "0123456789ab" and done["seconds"] > 0 and done["sent_sim_seconds"] > 0
-    assert done["settings"]["embedding_dim"] == 32
+    done = TrainingRecord.read(folder)
+    assert done.stopped_by == "epochs" and done.epochs == 2 and done.steps == 10 and done.train_headlines == 40
+    assert done.identity.data_hash == "0123456789ab" and done.seconds > 0 and done.sent_sim_seconds > 0
+    assert done.settings == settings and done.purpose == "study" and done.cut_headlines == 0
+    assert done.threads == torch.get_num_threads() and done.device == "cpu"
     # the frozen encoder is as it was, and the model that is returned is the one that lies there
-    assert hash_weights(tiny_material.encoder.model, tiny_material.encoder.tokenizer) == before
+    assert same(tiny_material.encoder.model.state_dict(), before)
     again = InvertibleSentenceModel.from_pretrained(folder)
     np.testing.assert_array_equal(model.encode(["oil falls"]), again.encode(["oil falls"]))
     assert model.folder == folder and not model.training
@@ -110,7 +109,9 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, ti
         assert not (run / "cut" / "models" / settings.name / "training.json").exists()
     killed_after(None)
     torch.manual_seed(99)  # whatever the process did before
+    expected = torch.random.get_rng_state()
     _, resumed = train(settings, run / "cut", tiny_material)
+    assert torch.equal(torch.random.get_rng_state(), expected)  # and whatever it does after is its own
     name = f"models/{settings.name}"
     assert same(weights(run / "whole" / name), weights(run / "cut" / name))
     columns = ["epoch", "step", "validation_loss", "accuracy"]
@@ -128,7 +129,7 @@ def test_time_is_counted_over_resumes(run, tiny_settings, tiny_material, killed_
     paths.write_json(clock, {"seconds": 1000.0})
     killed_after(None)
     train(settings, run, tiny_material)
-    assert paths.read_json(run / "models" / "att_pool_32" / "training.json")["seconds"] > 1000
+    assert TrainingRecord.read(run / "models" / "att_pool_32").seconds > 1000
 
 
 @pytest.mark.parametrize("damaged", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
@@ -164,18 +165,28 @@ def test_with_every_checkpoint_damaged_it_begins_anew(run, tiny_settings, tiny_m
     assert newest_whole_checkpoint(run / "nowhere") is None
 
 
+def test_a_published_training_is_repeated_step_for_step(run, tiny_settings, tiny_material):
+    """Whatever the minutes were: max_steps is what its record has, and the clock does not count."""
+    limited = replace(tiny_settings, epochs=50, minutes=1e-6)
+    train(limited, run / "published", tiny_material)
+    steps = TrainingRecord.read(run / "published" / "models" / "att_pool_32").steps
+    train(replace(limited, max_steps=steps + 6), run / "again", tiny_material)
+    done = TrainingRecord.read(run / "again" / "models" / "att_pool_32")
+    assert done.steps == steps + 6 and done.stopped_by == "steps"
+
+
 def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):
     settings = replace(tiny_settings, epochs=50, minutes=1e-6)
     _, curves = train(settings, run, tiny_material)
-    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
-    assert done["stopped_by"] == "time" and done["epochs"] < 1
+    done = TrainingRecord.read(run / "models" / "att_pool_32")
+    assert done.stopped_by == "time" and done.epochs < 1
     assert len(curves) == 1 and curves.validation_loss.notna().all()
 
 
-def test_a_twin_has_its_own_time_limit(run, tiny_settings, tiny_material):
+def test_a_no_vector_control_has_its_own_time_limit(run, tiny_settings, tiny_material):
     settings = replace(tiny_settings, row="no_vector", epochs=50, minutes=60.0, no_vector_minutes=1e-6)
     train(settings, run, tiny_material)
-    assert paths.read_json(run / "models" / "no_vector_32" / "training.json")["stopped_by"] == "time"
+    assert TrainingRecord.read(run / "models" / "no_vector_32").stopped_by == "time"
 
 
 def test_a_plateau_stops_and_the_best_epoch_is_kept(run, tiny_settings, tiny_material):
@@ -184,15 +195,15 @@ def test_a_plateau_stops_and_the_best_epoch_is_kept(run, tiny_settings, tiny_mat
         tiny_settings, epochs=40, learning_rate=0.05, stop_patience=2, plateau_patience=9, sent_sim_weight=0.0
     )
     model, curves = train(settings, run, tiny_material)
-    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
-    assert done["stopped_by"] == "plateau" and len(curves) < 40
+    done = TrainingRecord.read(run / "models" / "att_pool_32")
+    assert done.stopped_by == "plateau" and len(curves) < 40
     assert curves.validation_loss.idxmin() == len(curves) - 3
-    assert done["validation_loss"] == curves.validation_loss.min()
+    assert done.validation_loss == curves.validation_loss.min()
     from invlib.measures.intervals import ratio
     from invlib.measures.text import teacher_forced
 
     found = teacher_forced(model, tiny_material.dataset("validation"), top_k=(1,))
-    assert ratio(found["nats"], found["tokens"]) == pytest.approx(done["validation_loss"], rel=0.02)
+    assert ratio(found["nats"], found["tokens"]) == pytest.approx(done.validation_loss, rel=0.02)
 
 
 def test_a_resumed_run_counts_on_towards_its_plateau(run, tiny_settings, tiny_material, killed_after):
@@ -236,7 +247,7 @@ def test_checkpoints_from_before_a_setting_are_gone_on_with(run, tiny_settings, 
     killed_after(7)
     with pytest.raises(Killed):
         train(tiny_settings, run, tiny_material)
-    begun = run / "models" / "att_pool_32" / "checkpoints" / "settings.json"
+    begun = run / "models" / "att_pool_32" / "checkpoints" / "identity.json"
     record = paths.read_json(begun)
     record["settings"].pop("vector_noise")
     paths.write_json(begun, record)
@@ -266,22 +277,6 @@ def test_sent_sim_is_applied_as_often_as_the_settings_say(run, tiny_settings, ti
     assert not same(weights(run / "a/models/att_pool_32"), weights(run / "b/models/att_pool_32"))
 
 
-def test_what_a_model_depends_on_is_in_its_settings(tiny_settings, tmp_path):
-    kept = training_fields(tiny_settings)
-    assert json.loads(json.dumps(kept)) == kept
-    measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch"}
-    others = {"ablation_minutes", "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps"}
-    assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - others
-    assert not is_trained(tmp_path, tiny_settings, "abc", "e1")
-    paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc", "encoder_hash": "e1"})
-    assert is_trained(tmp_path, tiny_settings, "abc", "e1")
-    assert not is_trained(tmp_path, replace(tiny_settings, dropout=0.5), "abc", "e1")
-    assert not is_trained(tmp_path, tiny_settings, "abd", "e1")
-    assert not is_trained(tmp_path, tiny_settings, "abc", "e2")  # the folder of that name holds other weights now
-    paths.write_json(tmp_path / "training.json", {"settings": kept, "data_hash": "abc"})
-    assert is_trained(tmp_path, tiny_settings, "abc", "e1")  # a record from before that was written down
-
-
 def test_an_older_record_never_stands_beside_new_weights(run, tiny_settings, tiny_material, monkeypatch):
     """A training that is killed where it writes leaves no model that is taken for the old one."""
     train(tiny_settings, run, tiny_material)
@@ -296,7 +291,8 @@ def test_an_older_record_never_stands_beside_new_weights(run, tiny_settings, tin
     monkeypatch.setattr(paths, "write_csv", full)
     with pytest.raises(OSError, match="disk full"):
         train(replace(tiny_settings, weight_decay=0.5), run, tiny_material)
-    assert not is_trained(folder, tiny_settings, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
+    identity = identity_of(tiny_settings, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
+    assert not ResumableTraining(folder, identity).done and not (folder / "training.json").exists()
 
 
 def test_scoring_is_not_on_the_rows_time(run, tiny_settings, tiny_material, monkeypatch):
@@ -310,8 +306,8 @@ def test_scoring_is_not_on_the_rows_time(run, tiny_settings, tiny_material, monk
 
     monkeypatch.setattr(trainer_module, "bertscore", slow)
     train(replace(tiny_settings, bertscore_every_epoch=4, minutes=1.0, epochs=3), run, tiny_material)
-    done = paths.read_json(run / "models" / "att_pool_32" / "training.json")
-    assert done["epochs"] == 3 and done["seconds"] == 0 and now[0] >= 3000
+    done = TrainingRecord.read(run / "models" / "att_pool_32")
+    assert done.epochs == 3 and done.seconds == 0 and now[0] >= 3000
 
 
 def test_rows_that_cant_be_built_are_named_before_anything_is_read(run, monkeypatch, capsys):
@@ -344,8 +340,8 @@ def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settin
         vector_noise=0.1, interpolation_noise_share=0.5, random_sentence_ratio=0.5, schedule="cosine", epochs=3,
     )  # fmt: skip
     model, curves = train(settings, run, tiny_material)
-    done = paths.read_json(run / "models" / "hybrid_64" / "training.json")
-    assert done["train_headlines"] == 40 and done["random_sentences"] == 20
+    done = TrainingRecord.read(run / "models" / "hybrid_64")
+    assert done.train_headlines == 40 and done.random_sentences == 20
     assert curves.step.tolist() == [8, 16, 24]  # sixty sentences, eight a step
     assert curves.learning_rate.iloc[-1] < 0.1 * curves.learning_rate.max()
     sentence = np.asarray(tiny_material.states["train"].sentence)
@@ -367,24 +363,26 @@ def test_a_rate_falls_with_the_time_that_is_over(run, tiny_settings, tiny_materi
     assert curves.learning_rate.iloc[0] == pytest.approx(0.5e-3)
 
 
-def test_noise_reaches_the_loss(tiny_settings, tiny_material, tiny_model, monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_noise_moves_the_vector_inside_the_autocast(run, tiny_settings, tiny_material, monkeypatch, dtype):
+    """A real training step: noise is drawn on the pooled vectors, and the pooling runs in the Trainer's precision."""
     seen = []
 
-    def spy(z, noise, between, real):
-        seen.append((noise, between, real.tolist()))
-        return z
+    def spy(z, noise, share, real):
+        seen.append((z.dtype, noise, share, real.all().item()))
+        return z + 100  # so far away that the loss must feel it
 
+    monkeypatch.setattr(trainer_module, "precision", lambda where: dtype)
+    settings = replace(tiny_settings, epochs=1, sent_sim_weight=0.0)
+    train(settings, run / "still", tiny_material)
     monkeypatch.setattr(trainer_module, "perturb", spy)
-    settings = replace(tiny_settings, vector_noise=0.3, interpolation_noise_share=0.2, epochs=1)
-    state = SimpleNamespace(global_step=1, max_steps=4)
-    trainer = SimpleNamespace(settings=settings, state=state, progress=lambda: 0.25, hard_negatives=None)
-    trainer.moved = lambda *args: InvertibleTrainer.moved(trainer, *args)
-    batch = collate([tiny_material.dataset("train")[k] for k in range(3)])
-    loss = InvertibleTrainer.compute_loss(trainer, tiny_model("att_pool"), batch)
-    assert seen == [(0.3, 0.05, [True] * 3)] and loss > 0
+    train(replace(settings, vector_noise=0.3, interpolation_noise_share=0.2), run / "moved", tiny_material)
+    assert [s[:2] for s in seen] == [(dtype, 0.3)] * 5 and seen[4][2] == pytest.approx(0.2 * 0.8) and seen[0][3]
+    losses = [pd.read_csv(run / name / "curves" / "att_pool_32.csv").train_loss.iloc[0] for name in ("still", "moved")]
+    assert losses[1] > losses[0]
 
 
-def test_what_is_said_half_way_reaches_the_loss(tiny_settings, tiny_material, monkeypatch):
+def test_mixup_reaches_the_loss(tiny_settings, tiny_material, monkeypatch):
     """The share grows to its whole by the middle of training; a mixed vector gets no noise, the others do."""
     seen = []
 
@@ -413,5 +411,5 @@ def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, 
     paths.write_json(file, done)
     train(tiny_settings, run, tiny_material)
     assert len(trainings) == 1
-    other = replace(tiny_settings, vector_noise=0.1)
-    assert not is_trained(file.parent, other, tiny_material.corpus.data_hash, tiny_material.encoder.hash)
+    train(replace(tiny_settings, vector_noise=0.1), run, tiny_material)
+    assert len(trainings) == 2

@@ -9,7 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.cbook import is_math_text
 
+from invlib.measures.metrics import BY_NAME
+from invlib.rows import ROWS
 from invlib.settings import Settings
 from invlib.views import plots
 
@@ -87,14 +90,14 @@ def test_scatter_draws_the_intervals_it_has(ax):
     assert len(ax.lines) == 1 and len(ax.texts) == 2
 
 
-def test_each_dealt_number_belongs_to_its_piece(ax):
+def test_each_number_of_the_code_belongs_to_its_piece(ax):
     assert plots.code_layout_axes(ax, ["$", "oil", "[SEP]"], 10, 2) is ax  # two at most: four numbers stay unused
     grid = ax.images[0].get_array().filled(np.nan)
     assert np.isfinite(grid).sum() == 6 and np.isfinite(grid[1]).nonzero()[0].tolist() == [1, 4]
     ax.figure.canvas.draw()
 
 
-def test_two_virtues_have_a_point_and_a_name_each(ax):
+def test_each_model_has_a_point_and_a_name(ax):
     points = pd.DataFrame(
         {
             "label": ["a", "b"], "exact_match": [0.1, 0.9], "rank_correlation": [0.5, 0.8],
@@ -103,7 +106,7 @@ def test_two_virtues_have_a_point_and_a_name_each(ax):
     )  # fmt: skip
     assert plots.exact_match_vs_agreement(ax, points) is ax
     assert len(ax.collections) == 2 and len(ax.lines) == 1 and ax.get_legend_handles_labels()[1] == ["a", "b"]
-    assert "encoder" in ax.get_xlabel() and "exactly" in ax.get_ylabel() and not ax.texts
+    assert "encoder" in ax.get_xlabel() and ax.get_ylabel() == BY_NAME["exact_match"].label and not ax.texts
     plots.exact_match_vs_agreement(ax, points, names=0.6)
     assert [(text.get_text(), text.get_ha()) for text in ax.texts] == [("a", "left"), ("b", "right")]
 
@@ -113,10 +116,44 @@ def test_histogram_of_whole_numbers_has_a_bar_for_each(ax):
     assert [p.get_height() for p in ax.patches] == [1, 2, 0, 1]
 
 
-def test_shaded_tokens_take_dollars_and_uneven_lengths(ax):
-    assert plots.shaded_tokens(ax, [(["$", "1"], [0.9, 0.1]), (["a"], [1.0])], "weight") is ax
-    ax.figure.canvas.draw()  # an unescaped $ would be read as a formula
+def test_shaded_tokens_take_uneven_lengths(ax):
+    assert plots.shaded_tokens(ax, [(["a", "1"], [0.9, 0.1]), (["a"], [1.0])], "weight") is ax
     assert len(ax.texts) == 3
+
+
+DOLLARS = "from $5 million to $7 million"
+POINT = pd.DataFrame({"label": [DOLLARS], "exact_match": [0.5], "rank_correlation": [0.5]})
+SIZE = pd.DataFrame({"group": ["control"] * 2, "label": [DOLLARS] * 2, "numbers": [8, 16], "bits": [5.0, -90.0]})
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plots.bars_with_intervals(ax, [DOLLARS], [0.5]),
+        lambda ax: plots.grouped_bars(ax, [DOLLARS], {DOLLARS: [0.5]}),
+        lambda ax: plots.heatmap(ax, [[0.5]], [DOLLARS], [DOLLARS]),
+        lambda ax: plots.scatter_with_intervals(ax, [1], [1], labels=[DOLLARS]),
+        lambda ax: plots.code_layout_axes(ax, [DOLLARS], 4, 2),
+        lambda ax: plots.shaded_tokens(ax, [([DOLLARS], [0.5])]),
+        lambda ax: plots.exact_match_vs_agreement(ax, POINT, names=0.6).legend(),
+        lambda ax: plots.bits_by_size(ax, SIZE, 10.0),
+    ],
+)
+def test_dollars_are_drawn_and_are_no_formula(ax, draw):
+    draw(ax)
+    ax.figure.canvas.draw()
+    texts = [text for text in ax.findobj(plt.Text) if "million" in text.get_text()]
+    assert texts
+    for text in texts:
+        assert not is_math_text(text.get_text()) and DOLLARS in text.get_text().replace(r"\$", "$")
+
+
+def test_dollars_in_tables_are_no_formula():
+    with pd.option_context("display.html.use_mathjax", True, "display.max_colwidth", 50):
+        plots.use_style()
+        shown = pd.DataFrame({"headline": [DOLLARS]})
+        for html in (shown._repr_html_(), shown.style._repr_html_()):
+            assert "tex2jax_ignore" in html and "mathjax_ignore" in html
 
 
 def test_text_is_readable_on_its_background():
@@ -133,6 +170,7 @@ def test_the_settings_table_shows_whole_sentences():
 
 def test_a_family_has_a_colour_and_each_of_its_members_a_marker():
     labels = ["hybrid_384", "att_pool_768", "hybrid_384_long", "hybrid_384", "your variant"]
+    assert [look["color"] for look in plots.series_styles(list(ROWS))] == [row.colour for row in ROWS.values()]
     colours, marks = zip(*((look["color"], look["marker"]) for look in plots.series_styles(labels)), strict=True)
     assert colours[0] == colours[2] == colours[3] and len(set(colours)) == 3
     assert marks[0] == marks[3] != marks[2]
@@ -157,8 +195,8 @@ def test_bits_by_size_frames_what_is_gained():
     fig, ax = plt.subplots()
     plots.bits_by_size(ax, points, ceiling_bits=100.0)
     assert ax.get_ylim() == (pytest.approx(-4.0), pytest.approx(115.0))
-    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
     far = "another headline's vector: far below"
-    assert said == ["att_pool", "cramming, lm_256", far, "all there is: 100 bits"]
+    assert legend == ["att_pool", "cramming, lm_256", far, "all there is: 100 bits"]
     assert [int(tick) for tick in ax.get_xticks()] == [256, 384, 768]
     plt.close(fig)

@@ -1,0 +1,111 @@
+"""The shape of a model: everything that its weights' names and sizes depend on."""
+
+from dataclasses import field, fields
+from pathlib import Path
+
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
+
+from invlib import paths
+from invlib.rows import ROWS
+from invlib.settings import Settings
+
+
+@strict
+class InvertibleConfig(PreTrainedConfig):
+    """A strict dataclass: a value of another type is an error. The frozen encoder is named and hashed, never stored."""
+
+    model_type = "invertible_sentence"
+
+    row: str = "att_pool"
+    pooling: str = "attention"
+    decoder: str = "transformer"
+    encoder: str = "minilm"
+    encoder_hash: str | None = None
+    encoder_layers: list[str] = field(default_factory=lambda: ["last"])
+    sentence_pooling: str = "mean"  # of the encoder's own sentence embedding, which hybrid's prefix is made of
+    hidden_size: int = 384
+    vocab_size: int = 30522
+    embedding_dim: int = 768
+    slots: int = 1
+    prefix_size: int = 0
+    code_weight: float | int = 1.0
+    position_start: bool = False
+    numbers_per_piece: int = 0
+    n_embd: int = 256
+    n_layer: int = 2
+    n_head: int = 4
+    n_inner: int = 1024
+    n_positions: int = 64
+    word_embeddings: str = "encoder"
+    dropout: float | int = 0.1
+    max_length: int = 40
+    bos_token_id: int = 101
+    eos_token_id: int = 102
+    pad_token_id: int = 0
+    unk_token_id: int = 100
+
+    def __post_init__(self, **unknown):
+        if unknown:
+            raise TypeError(f"unknown fields {', '.join(unknown)}; the fields are {', '.join(self.names())}")
+        if self.row not in ROWS:
+            raise ValueError(f"unknown row {self.row!r}; rows are {', '.join(ROWS)}")
+        super().__post_init__()
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of its own fields, in their order."""
+        return [f.name for f in fields(cls) if f.name in cls.__annotations__]
+
+    def write(self, folder: Path) -> None:
+        """Write <folder>/config.json: every field, those that equal today's defaults too."""
+        values = {"model_type": self.model_type} | {name: getattr(self, name) for name in self.names()}
+        paths.write_json(folder / "config.json", values)
+
+    @classmethod
+    def read(cls, folder: Path) -> "InvertibleConfig":
+        """The config of a saved model; ValueError that names the file where it is of another kind of model."""
+        file = folder / "config.json"
+        values = paths.read_json(file)
+        kind = values.pop("model_type", None) if isinstance(values, dict) else None
+        if kind != cls.model_type:
+            raise ValueError(
+                f"{folder} holds a model of the type {kind!r}, not {cls.model_type!r}; "
+                "give the folder of a model that this workbook trained"
+            )
+        try:
+            return cls(**migrate_config(values))
+        except (TypeError, ValueError, StrictDataclassError) as error:
+            raise ValueError(f"{file} is no config that this version of invlib reads: {error}") from error
+
+
+def migrate_config(values: dict) -> dict:
+    """The values of a config.json under today's names; a model that was saved under older names loads so."""
+    renamed = {"dealt": "numbers_per_piece"}
+    return {renamed.get(name, name): value for name, value in values.items()}
+
+
+def prefix_size(embedding_dim: int, slots: int) -> int:
+    """hybrid's semantic prefix: at least a third of the vector, such that the rest fills the slots evenly."""
+    return embedding_dim - (embedding_dim - -(-embedding_dim // 3)) // slots * slots
+
+
+def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> InvertibleConfig:
+    """The shape of the model that `settings` names; `encoder` holds its name, hash, vocabulary size and special ids."""
+    s, row = settings, ROWS[settings.row]
+    own_control = s.row == "no_vector" and s.variant in ROWS and ROWS[s.variant].no_vector == "own"
+    by_query = row.slots == "queries"
+    numbers_per_piece = s.numbers_per_piece if by_query else 0
+    prefix = 0
+    if row.pooling == "hybrid":
+        prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
+    return InvertibleConfig(
+        row=s.row, pooling=row.pooling, decoder=ROWS[s.variant].decoder if own_control else row.decoder,
+        embedding_dim=s.embedding_dim, slots=s.max_length - 1 if numbers_per_piece else getattr(s, row.slots),
+        encoder_layers=list(s.encoder_layers), prefix_size=prefix, code_weight=s.code_weight if prefix else 1.0,
+        position_start=by_query and s.position_start, numbers_per_piece=numbers_per_piece,
+        n_embd=s.n_embd or s.embedding_dim, n_layer=s.n_layer, n_head=s.n_head, n_inner=s.n_inner,
+        n_positions=s.n_positions, word_embeddings=s.word_embeddings, dropout=s.dropout, max_length=s.max_length,
+        hidden_size=hidden_size, **encoder,
+    )  # fmt: skip

@@ -1,0 +1,73 @@
+"""A training that can be interrupted: it goes on from its last whole checkpoint, and leaves a whole model or none."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers.trainer_utils import get_last_checkpoint
+
+from invlib import paths
+from invlib.training.record import FILE, Identity, TrainingRecord
+
+
+class ResumableTraining:
+    """The checkpoints of one training, in <folder>/checkpoints.
+
+        with ResumableTraining(folder, identity) as training:
+            trainer.train(resume_from_checkpoint=training.checkpoint)
+            training.finish(model.save_pretrained, record)
+
+    Checkpoints of another identity are removed at the beginning, all of them at the end. `checkpoint` is the newest
+    whole one, or None.
+    """
+
+    def __init__(self, folder: str | Path, identity: Identity):
+        self.folder, self.identity = Path(folder), identity
+        self.work = self.folder / "checkpoints"
+        self.checkpoint: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether a model of exactly this identity was trained to its end in this folder."""
+        record = TrainingRecord.find(self.folder)
+        return record is not None and record.identity.same(self.identity)
+
+    def __enter__(self) -> "ResumableTraining":
+        begun = self.work / "identity.json"
+        if begun.exists() and Identity.read(begun).same(self.identity):
+            self.checkpoint = newest_whole_checkpoint(self.work)
+        if self.checkpoint is None:
+            shutil.rmtree(self.work, ignore_errors=True)
+        self.identity.write(begun)
+        return self
+
+    def finish(self, save: Callable[[Path], None], record: TrainingRecord, curve: pd.DataFrame, file: Path) -> None:
+        """Save the model, its curve, and at last its record: an older record never stands beside new weights."""
+        (self.folder / FILE).unlink(missing_ok=True)
+        save(self.folder)
+        paths.write_csv(file, curve)
+        record.write(self.folder)
+
+    def __exit__(self, error, *_) -> None:
+        if error is None:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+
+def newest_whole_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; one whose weights were cut off by a kill is removed and the one before is taken."""
+    while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
+        try:
+            with safe_open(Path(newest) / "model.safetensors", framework="pt"):
+                pass
+            json.loads((Path(newest) / "trainer_state.json").read_text())
+            torch.load(Path(newest) / "optimizer.pt", map_location="meta", weights_only=True, mmap=True)
+            return newest
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            warnings.warn(f"checkpoint {Path(newest).name} is damaged and left out: {error}", stacklevel=2)
+            shutil.rmtree(newest)
+    return None

@@ -1,0 +1,63 @@
+"""The shape of a model, and how it is written down."""
+
+import json
+import shutil
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+
+from invlib import paths
+from invlib.data.deck import DECK_HEADLINES
+from invlib.models.config import InvertibleConfig, migrate_config
+from invlib.models.model import InvertibleSentenceModel
+
+
+def test_a_config_is_strict():
+    assert InvertibleConfig(code_weight=1, dropout=0).encoder_layers == ["last"]
+    with pytest.raises(StrictDataclassError, match="n_embd.*int.*str"):
+        InvertibleConfig(n_embd="256")
+    with pytest.raises(StrictDataclassError, match="encoder_layers"):
+        InvertibleConfig(encoder_layers="last")
+    with pytest.raises(TypeError, match="unknown fields dealt; the fields are row.*numbers_per_piece"):
+        InvertibleConfig(dealt=32)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    config = InvertibleConfig(row="hybrid", slots=39, numbers_per_piece=32, encoder_layers=["word", "last"])
+    config.write(tmp_path)
+    values = paths.read_json(tmp_path / "config.json")
+    assert set(values) == {"model_type", *config.names()}  # those that equal today's defaults too
+    assert InvertibleConfig.read(tmp_path).to_dict() == config.to_dict()
+
+
+def test_older_names_are_read(tiny_model, tmp_path):
+    """A model that was saved when the setting had another name loads with the value it was trained with."""
+    model = tiny_model("hybrid")
+    model.save_pretrained(tmp_path)
+    values = paths.read_json(tmp_path / "config.json")
+    older = {"dealt" if name == "numbers_per_piece" else name: value for name, value in values.items()}
+    older.pop("sentence_pooling")  # newer than such models
+    paths.write_json(tmp_path / "config.json", older | {"transformers_version": "5.17.0"})
+    again = InvertibleSentenceModel.from_pretrained(tmp_path)
+    assert again.config.numbers_per_piece == model.config.numbers_per_piece > 0
+    assert again.reconstruct(["oil falls on tariffs"]) == model.reconstruct(["oil falls on tariffs"])
+    assert migrate_config({"dealt": 3, "slots": 2}) == {"numbers_per_piece": 3, "slots": 2}
+
+
+def test_a_file_of_something_else_is_named(tmp_path):
+    for values, match in (
+        ({"model_type": "bert"}, "the type 'bert'"), ([], "the type None"),
+        ({"model_type": "invertible_sentence", "colour": "red"}, "config.json.*colour"),
+        ({"model_type": "invertible_sentence", "n_embd": "wide"}, "config.json.*n_embd"),
+        ({"model_type": "invertible_sentence", "row": "hybird"}, "config.json.*'hybird'; rows are.*hybrid"),
+    ):  # fmt: skip
+        (tmp_path / "config.json").write_text(json.dumps(values))
+        with pytest.raises(ValueError, match=f"(?s){tmp_path}.*{match}|{match}.*{tmp_path}"):
+            InvertibleConfig.read(tmp_path)
+
+
+@pytest.mark.parametrize("folder", sorted(paths.DATA.glob("models/*")), ids=lambda folder: folder.name)
+def test_a_committed_model_gives_the_texts_that_it_gave_when_it_was_published(folder, tmp_path):
+    model = InvertibleSentenceModel.from_pretrained(shutil.copytree(folder, tmp_path / "model"))
+    texts = model.text([ids[1:] for ids in model.encoder.input_ids(DECK_HEADLINES[:4])])
+    assert model.reconstruct(DECK_HEADLINES[:4]) == texts
