@@ -51,7 +51,7 @@ class TrainingRecord:
 
     purpose: "study", or "ablation" for a model of notebook 07's own table, which no other table shows.
     stopped_by: "time", "plateau", "epochs" or "steps". threads: of torch, on the CPU. cut_headlines: training headlines
-    longer than `max_length`, whose end the model never saw. published_as: the run's name of a model in data/models.
+    longer than `max_length`, whose end the model never saw. tokens, parameters: of a language model.
     """
 
     identity: Identity

@@ -366,18 +366,23 @@ def test_a_rate_falls_with_the_time_that_is_over(run, tiny_settings, tiny_materi
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_noise_moves_the_vector_inside_the_autocast(run, tiny_settings, tiny_material, monkeypatch, dtype):
     """A real training step: noise is drawn on the pooled vectors, and the pooling runs in the Trainer's precision."""
-    seen = []
+    pooled, seen = [], []
 
     def spy(z, noise, share, real):
-        seen.append((z.dtype, noise, share, real.all().item()))
+        seen.append((noise, share, real.all().item()))
         return z + 100  # so far away that the loss must feel it
 
+    real_moved = InvertibleTrainer.moved
+    monkeypatch.setattr(
+        InvertibleTrainer, "moved", lambda self, z, batch: pooled.append(z.dtype) or real_moved(self, z, batch)
+    )
     monkeypatch.setattr(trainer_module, "precision", lambda where: dtype)
     settings = replace(tiny_settings, epochs=1, sent_sim_weight=0.0)
     train(settings, run / "still", tiny_material)
     monkeypatch.setattr(trainer_module, "perturb", spy)
     train(replace(settings, vector_noise=0.3, interpolation_noise_share=0.2), run / "moved", tiny_material)
-    assert [s[:2] for s in seen] == [(dtype, 0.3)] * 5 and seen[4][2] == pytest.approx(0.2 * 0.8) and seen[0][3]
+    assert pooled == [dtype] * 5 and [s[0] for s in seen] == [0.3] * 5 and seen[0][2]
+    assert seen[4][1] == pytest.approx(0.2 * 0.8)
     losses = [pd.read_csv(run / name / "curves" / "att_pool_32.csv").train_loss.iloc[0] for name in ("still", "moved")]
     assert losses[1] > losses[0]
 
