@@ -84,6 +84,26 @@ def test_the_decks_figures_are_imported(cells):
 
 
 @each_notebook
+def test_no_interval_of_a_share_is_resampled(cells):
+    """The bootstrap of a share near 0 or 1 is too narrow: exact matches have `proportion_interval`."""
+    calls = [node for node in ast.walk(tree(code(cells))) if isinstance(node, ast.Call)]
+    assert not [ast.unparse(call) for call in calls if called(call) == "bootstrap" and "exact" in ast.unparse(call)]
+
+
+@each_notebook
+def test_no_two_intervals_are_compared(cells):
+    """Two systems on the same headlines are compared by `paired_difference`, not by whether their intervals overlap."""
+    compared = [node for node in ast.walk(tree(code(cells))) if isinstance(node, ast.Compare)]
+    ends = [[ast.unparse(side) for side in (node.left, *node.comparators)] for node in compared]
+    assert not [sides for sides in ends if any("low" in a for a in sides) and any("high" in b for b in sides)]
+
+
+def called(call: ast.Call) -> str:
+    """The name of a called function, without its module."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+@each_notebook
 def test_no_committed_output_is_an_error(cells):
     assert not [o for cell in code(cells) for o in cell["outputs"] if o["output_type"] == "error"]
 

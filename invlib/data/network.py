@@ -5,14 +5,13 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any
+from concurrent.futures import Future, wait
 from urllib.parse import urlsplit
 
 SECONDS = 3.0  # how long a host may take to answer
 
 
-def answer_within(seconds: float, call: Callable[[], Any]) -> Any:
+def answer_within(seconds: float, call: Callable):
     """What `call` returns or raises; TimeoutError where it takes longer, whatever hangs (name server, proxy, host).
 
     It runs in a daemon thread: a name server that hangs obeys no timeout of a socket, and the process can still end.
@@ -26,10 +25,9 @@ def answer_within(seconds: float, call: Callable[[], Any]) -> Any:
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    try:
-        return answer.result(seconds)
-    except TimeoutError as error:
-        raise (error if answer.done() else TimeoutError(f"no answer within {seconds:g} s")) from None
+    if not wait([answer], seconds).done:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return answer.result()
 
 
 def reachable(url: str, seconds: float = SECONDS) -> bool:
@@ -46,16 +44,11 @@ def reachable(url: str, seconds: float = SECONDS) -> bool:
     return True
 
 
-def hub() -> str:
-    """The address of the model hub, a mirror where HF_ENDPOINT names one."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-
-
 def offline() -> bool:
     """Whether HF_HUB_OFFLINE forbids to ask the hub, in the words that its clients take for yes."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def hub_answers(seconds: float = SECONDS) -> bool:
-    """Whether the model hub can be reached; never where HF_HUB_OFFLINE is set."""
-    return not offline() and reachable(hub(), seconds)
+    """Whether the model hub, or its mirror HF_ENDPOINT, can be reached; never where HF_HUB_OFFLINE is set."""
+    return not offline() and reachable(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), seconds)

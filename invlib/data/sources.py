@@ -1,16 +1,21 @@
-"""Where headlines come from: own files, data/raw, a download, the hub; read as they are, cleaned elsewhere."""
+"""Where headlines come from: own files, data/raw, Kaggle, the hub; read as they are, cleaned elsewhere."""
 
 import os
 import re
-import textwrap
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL, STDOUT
 from typing import NamedTuple
 
 from invlib import paths
 from invlib.data.files import COLUMN, KINDS, RawHeadline, as_text, pick, read_file, tables
-from invlib.data.kaggle import KAGGLE, kaggle_cached, kaggle_folder
 from invlib.data.network import answer_within, offline
 
+KAGGLE = "notlucasp/financial-news-headlines"
+REMEDY = f"put the CSV files of kaggle.com/datasets/{KAGGLE} into data/raw, or name their folder in INVLIB_DATA"
 HUB_COLUMNS = ("headlines", "headline", "text", "sentence", "title")  # of a `datasets` name, the first that it has
 HUB_NAME = r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<config>[\w.+-]*)(:(?P<split>.+))?)?"
 USABLE = (
@@ -20,7 +25,7 @@ USABLE = (
 
 
 class Source(NamedTuple):
-    """What would be read: kind "files", "download" (from Kaggle), "hub" or "synthetic", and its name in results."""
+    """What would be read: kind "files", "download" (from Kaggle), "hub" or "synthetic"; its name in results."""
 
     kind: str
     name: str
@@ -30,8 +35,7 @@ class Source(NamedTuple):
 def locate(data: str | Path | None = None, column: str | None = None) -> Source:
     """What `data` names or, where it is None, the first of INVLIB_DATA, data/raw, kagglehub's cache, a download.
 
-    Nothing is read and no host is asked. Raises FileNotFoundError for a file or folder that is not there, ValueError
-    for a `column` of what has none.
+    Nothing is read and no host is asked. FileNotFoundError for what is not there.
     """
     if data is None:
         if folder := os.environ.get("INVLIB_DATA"):
@@ -39,42 +43,34 @@ def locate(data: str | Path | None = None, column: str | None = None) -> Source:
         raw = paths.DATA / "raw"
         if raw.is_dir() and tables(raw):
             return _files("data/raw", raw, "data/raw")
-        if (cached := kaggle_cached()) is not None:
-            return _files("kaggle", cached, f"kagglehub's copy of {KAGGLE} ({cached})")
-        return Source("download", "kaggle")
-    data, label = str(data), f"data={str(data)!r}"
+        cached = kaggle_cached()
+        return _files("kaggle", cached, f"kaggle ({cached})") if cached else Source("download", "kaggle")
+    data = str(data)
     if data == "synthetic":
         if column:
             raise ValueError(f"column={column!r}: the synthetic headlines have no columns; leave `column` out")
         return Source("synthetic", data)
     path = Path(os.path.expanduser(data))
     local = path.exists() or path.is_absolute() or data.startswith(".") or data.lower().endswith(KINDS)
-    return Source("hub", data) if re.fullmatch(HUB_NAME, data) and not local else _files(data, data, label)
+    if re.fullmatch(HUB_NAME, data) and not local:
+        return Source("hub", data)
+    return _files(data, data, f"data={data!r}")
 
 
 def _files(name: str, place: str | Path, label: str, folder: bool = False) -> Source:
     """A folder's tables, or one file unless it has to be a `folder`."""
     path = Path(os.path.expanduser(place))
-    if path.is_file() and not folder:
-        return Source("files", name, (path,))
-    if not path.is_dir():
-        what = "is no folder" if path.is_file() else "is no regular file" if path.exists() else "no such file or folder"
-        wanted = f"a folder of CSV, TSV, JSON lines or Parquet files with a column {COLUMN!r}" if folder else USABLE
-        raise FileNotFoundError(f"{label}: {what}, seen from {Path.cwd()}; give {wanted}")
-    if files := tables(path):
+    if files := tables(path) if path.is_dir() else [path] if path.is_file() and not folder else []:
         return Source("files", name, tuple(files))
-    found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
-    raise FileNotFoundError(
-        f"{label} holds no CSV, TSV, JSON lines or Parquet file (found: {found}); put the files of "
-        f"kaggle.com/datasets/{KAGGLE} there, or any table with a column {COLUMN!r}"
-    )
+    what, wanted = "is neither a file nor a folder", USABLE
+    if folder:
+        what, wanted = "is no folder", f"a folder of CSV, TSV, JSON lines or Parquet files with a column {COLUMN!r}"
+    what = "holds no CSV, TSV, JSON lines or Parquet file" if path.is_dir() else what
+    raise FileNotFoundError(f"{label} {what}, seen from {Path.cwd()}; give {wanted}")
 
 
 def read(source: Source, column: str | None = None) -> list[RawHeadline]:
-    """The rows of a located source, a download included; OSError where it can't be had, ValueError where it is wrong.
-
-    column: the column of the texts; None = `Headlines`, on the hub the first of HUB_COLUMNS.
-    """
+    """The rows of a located source, a download included; OSError where it can't be had, ValueError where wrong."""
     if source.kind == "hub":
         return read_hub(source.name, column)
     if source.kind == "download":
@@ -84,11 +80,10 @@ def read(source: Source, column: str | None = None) -> list[RawHeadline]:
 
 
 def read_hub(data: str, column: str | None = None, seconds: float = 10.0) -> list[RawHeadline]:
-    """The rows of a `datasets` name on the Hugging Face hub: `owner/name`, or `owner/name:config:split`.
+    """The rows of a `datasets` name (owner/name, owner/name:config:split) on the hub, of all splits or of the one.
 
-    Without a split all of them are read. The hub is asked first whether it has the name, so that without a network
-    this fails in `seconds`, not after minutes of retries. With HF_HUB_OFFLINE=1 a data set that was loaded before is
-    read from the cache.
+    column: None = the first of HUB_COLUMNS. The hub is asked for the name first: without a network this fails in
+    `seconds`, not after minutes of retries.
     """
     import datasets
     from huggingface_hub import HfApi
@@ -97,17 +92,45 @@ def read_hub(data: str, column: str | None = None, seconds: float = 10.0) -> lis
     try:
         if not offline():
             answer_within(seconds, lambda: HfApi().dataset_info(name, timeout=seconds / 2))
-        loaded = datasets.load_dataset(name, config or None, split=split)
+        loaded, rows = datasets.load_dataset(name, config or None, split=split), []
+        for part in [loaded] if split else loaded.values():
+            place = pick(part.column_names, (column,) if column else HUB_COLUMNS)
+            texts = enumerate(part[part.column_names[place]], start=1)
+            rows += [RawHeadline(as_text(text, f"row {i}"), name) for i, text in texts]
+        return rows
     except Exception as error:  # the hub's clients raise a dozen unrelated kinds
-        reason = f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
-        raise ValueError(
-            f"data={data!r} could not be loaded from the hub ({reason}); no file or folder of that name exists, "
-            f"seen from {Path.cwd()}; give {USABLE}"
-        ) from error
-    rows = []
-    for part in [loaded] if split else loaded.values():
-        advice = "Name the column of the texts: column=..."
-        place = pick(part.column_names, (column,) if column else HUB_COLUMNS, f"data={data!r}", advice)
-        texts = part[part.column_names[place]]
-        rows += [RawHeadline(as_text(text, f"data={data!r}, row {i}"), name) for i, text in enumerate(texts, start=1)]
-    return rows
+        what = f"is neither a file nor a folder, seen from {Path.cwd()}, nor readable from the hub ({error!r:.300})"
+        raise ValueError(f"data={data!r} {what}; give {USABLE}") from error
+
+
+def kaggle_cached() -> Path | None:
+    """The newest version of the Kaggle data set that kagglehub's cache has as a whole: with a mark `<n>.complete`."""
+    home = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser() / "datasets" / KAGGLE
+    versions = [home / "versions" / marker.stem for marker in home.glob("*.complete") if marker.stem.isdigit()]
+    return max((v for v in versions if v.is_dir()), key=lambda v: int(v.name), default=None)
+
+
+def kaggle_folder(seconds: float = 10.0) -> Path:
+    """The folder of the Kaggle data set, downloaded with kagglehub; OSError with the reason where it can't be had.
+
+    A process of its own downloads, and is ended after `seconds` without an answer: a name server that hangs obeys no
+    timeout. Its first line comes with Kaggle's answer; from then on kagglehub's own timeout holds.
+    """
+    code = f"import kagglehub; print('\\n' + kagglehub.dataset_download({KAGGLE!r}))"
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
+        subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdin=DEVNULL, stdout=out, stderr=STDOUT) as job,
+    ):
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                job.wait(seconds)
+            if job.poll() is None and not os.fstat(out.fileno()).st_size:
+                raise TimeoutError(f"no answer from Kaggle within {seconds:g} s")
+            job.wait()
+        finally:
+            job.kill()
+        out.seek(0)
+        last = next(reversed(out.read().strip().splitlines()), f"exit status {job.returncode}")
+    if job.returncode != 0:
+        raise ConnectionError(f"kagglehub: {last:.120}")
+    return Path(last)

@@ -8,20 +8,13 @@ import yaml
 
 from invlib import paths
 
-GRAMMAR = paths.DATA / "synthetic_grammar.yaml"
-
 
 def synthetic_headlines(n: int, seed: int) -> list[str]:
-    """`n` different made-up headlines; the same for the same seed, and the first of any larger n.
-
-    Drawn from data/synthetic_grammar.yaml: 5 to 35 or so word pieces each, with a median of about 15.
-    """
-    draw = random.Random(seed)
-    headlines: dict[str, None] = {}  # a set that keeps its order
+    """`n` different made-up headlines of about 15 word pieces; the same for a seed, and the first of a larger n."""
+    draw, headlines = random.Random(seed), {}  # a dict is a set that keeps its order
     while len(headlines) < n:
         text = expand("{headline}", grammar(), draw)
-        text = re.sub(r"^'?[a-z]", lambda start: start[0].upper(), text)
-        headlines[text] = None
+        headlines[re.sub(r"^'?[a-z]", lambda start: start[0].upper(), text)] = None
     return list(headlines)
 
 
@@ -30,9 +23,7 @@ def expand(text: str, rules: dict[str, list[str]], draw: random.Random) -> str:
 
     def replace(match: re.Match) -> str:
         name, low, high = match.groups()
-        if name is None:
-            return str(draw.randint(int(low), int(high)))
-        return expand(draw.choice(rules[name]), rules, draw)
+        return expand(draw.choice(rules[name]), rules, draw) if name else str(draw.randint(int(low), int(high)))
 
     return re.sub(r"\{(?:([a-z_]+)|(\d+)-(\d+))\}", replace, text)
 
@@ -40,6 +31,6 @@ def expand(text: str, rules: dict[str, list[str]], draw: random.Random) -> str:
 @functools.cache
 def grammar() -> dict[str, list[str]]:
     """The alternatives of each name in data/synthetic_grammar.yaml."""
-    parts = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
+    parts = yaml.safe_load((paths.DATA / "synthetic_grammar.yaml").read_text(encoding="utf-8"))
     rules = {name: re.split(r"\s*\|\s*", text) for name, text in parts["rules"].items()}
     return rules | {name: re.split(r",\s+", text) for name, text in parts["words"].items()}

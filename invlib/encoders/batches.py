@@ -6,41 +6,41 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import Dataset
 
 from invlib.encoders.token_states import TokenStates
 
 
 class StatesDataset(Dataset):
-    """Sentence i of the cache: input_ids (T,), reference (S,), and the token states that a pooling reads.
+    """Sentence i of the cache: input_ids (T,), reference (H,), and the token states that a pooling reads.
 
-    layers: the encoder layers that are concatenated in token_embeddings (T, H * len(layers)), in this order; () = none.
-    `word` is looked up in word_embeddings (V, H), `last` comes from the cache. real: whether these are headlines and
-    not random sentences. indices: which sentences of the cache, None = all.
+    n: the first n sentences, None = all. layers: the encoder layers that are concatenated in token_embeddings
+    (T, H * len(layers)), in this order; () = none. `word` is looked up in word_embeddings (V, H), `last` comes from the
+    cache. real: whether these are headlines and not random sentences.
     """
 
     def __init__(
-        self, states: TokenStates, indices: Sequence[int] | None = None, layers: Sequence[str] = ("last",),
+        self, states: TokenStates, n: int | None = None, layers: Sequence[str] = ("last",),
         word_embeddings: np.ndarray | None = None, real: bool = True,
     ):  # fmt: skip
         self.states, self.layers, self.word_embeddings, self.real = states, tuple(layers), word_embeddings, real
-        self.indices = np.arange(len(states)) if indices is None else np.asarray(indices)
-        self.lengths = np.diff(states.offsets)[self.indices]
+        self.indices = range(len(states))[:n]
+        self.lengths = np.diff(states.offsets)[:n]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def ids(self, n: int | None = None) -> list[list[int]]:
         """The word-piece ids of the first n sentences, [CLS] and [SEP] included; None = of all."""
-        return [self.states.input_ids(int(i)).tolist() for i in self.indices[:n]]
+        return [self.states.input_ids(i).tolist() for i in self.indices[:n]]
 
     @property
     def sentence(self) -> np.ndarray:
-        """The encoder's own sentence embeddings, (N, S) float32."""
-        return np.asarray(self.states.sentence)[self.indices]
+        """The encoder's own sentence embeddings, (N, H) float32."""
+        return np.asarray(self.states.sentence[: len(self)])
 
     def __getitem__(self, k: int) -> dict[str, np.ndarray]:
-        i = int(self.indices[k])
+        i = self.indices[k]
         ids = self.states.input_ids(i)
         item = {"input_ids": ids, "reference": self.states.sentence[i], "real": self.real}
         if self.layers:
@@ -49,18 +49,10 @@ class StatesDataset(Dataset):
         return item
 
 
-class Joined(ConcatDataset):
-    """Several `StatesDataset`s, one after another."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.concatenate([part.lengths for part in self.datasets])
-
-
 def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """Pads to the longest: input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H * layers) where read.
 
-    And one entry a sentence: reference (B, S) float32, the encoder's own sentence embedding, and real (B,) bool.
+    One entry a sentence have reference (B, H) float32, the encoder's own sentence embedding, and real (B,) bool.
     """
 
     def padded(values: list[np.ndarray]) -> Tensor:
@@ -70,7 +62,7 @@ def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
         "input_ids": padded([item["input_ids"].astype(np.int64) for item in items]),
         "attention_mask": padded([np.ones(len(item["input_ids"]), np.int64) for item in items]),
         "reference": torch.from_numpy(np.stack([item["reference"] for item in items])).float(),
-        "real": torch.tensor([bool(item.get("real", True)) for item in items]),
+        "real": torch.tensor([item["real"] for item in items]),
     }
     if "token_embeddings" in items[0]:
         batch["token_embeddings"] = padded([item["token_embeddings"].astype(np.float32) for item in items])

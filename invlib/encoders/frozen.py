@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from invlib.encoders.hub import hub_folder, quiet_loading
-from invlib.encoders.sentence_pooling import DEFAULT, TokenPooling, describe, load_modules
-from invlib.encoders.sentence_pooling import mean_pooling as mean_pooling
-from invlib.encoders.word_pieces import check_tokenizer, continues_word, listed, word_start
+from invlib.encoders.sentence_pooling import DEFAULT, pool_tokens, read_pooling
+from invlib.encoders.word_pieces import check_tokenizer, listed
 from invlib.settings import LAYERS, device, precision
 
 
@@ -27,36 +25,28 @@ class FrozenEncoder:
     """A BERT-like encoder in evaluation mode whose weights never change, with its tokenizer.
 
     Not an nn.Module, so that it is no part of any model's parameters or checkpoint.
-    pooling: what makes its own sentence embedding of its token states (`load_modules`); without one, their mean.
+    sentence_pooling: what makes its own sentence embedding of its token states: 'mean', 'cls, normalized', ...
     max_length: the most word pieces it reads, [CLS] and [SEP] included; None = as many as the model has positions for.
     Safe in several threads: nothing of the tokenizer changes after the start.
     """
 
-    def __init__(
-        self, name: str, model, tokenizer, pooling: nn.Sequential | None = None, max_length: int | None = None
-    ):
+    def __init__(self, name: str, model, tokenizer, sentence_pooling: str = "mean", max_length: int | None = None):
         check_tokenizer(name, model, tokenizer)
-        tokenizer.split_special_tokens = tokenizer.backend_tokenizer.encode_special_tokens = True  # '[SEP]' is text
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        self.name = name
-        self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.pooling = pooling or nn.Sequential(TokenPooling())
-        self.sentence_pooling: str = describe(self.pooling)
-        self.hidden_size: int = model.config.hidden_size
+        backend = tokenizer.backend_tokenizer
+        tokenizer.split_special_tokens = backend.encode_special_tokens = True  # '[SEP]' is text
+        backend.no_truncation()
+        backend.no_padding()
+        self.name, self.model, self.tokenizer = name, model.eval().requires_grad_(False), tokenizer
+        self.sentence_pooling = sentence_pooling
+        self.hidden_size = self.sentence_size = model.config.hidden_size  # H, of a token state and a sentence embedding
         self.vocab_size: int = model.config.vocab_size
         self.max_length: int = min(max_length or tokenizer.model_max_length, positions(model))
         self.bos_token_id, self.eos_token_id = tokenizer.cls_token_id, tokenizer.sep_token_id
         self.pad_token_id, self.unk_token_id = tokenizer.pad_token_id, tokenizer.unk_token_id
-        one = torch.zeros(1, 1, self.hidden_size)
-        self.sentence_size = self.pool(one, one[..., 0] + 1).shape[1]  # S, the width of its own sentence embedding
-        self.n_parameters = sum(p.numel() for part in (model, self.pooling) for p in part.parameters())
+        self.n_parameters = sum(p.numel() for p in model.parameters())
         self.hash = hash_weights(model, tokenizer)
-        if self.sentence_pooling != DEFAULT:
-            digest = hashlib.sha256(f"{self.hash} {self.sentence_pooling}".encode())
-            update_with_weights(digest, self.pooling)
-            self.hash = digest.hexdigest()[:12]
+        if sentence_pooling != DEFAULT:
+            self.hash = hashlib.sha256(f"{self.hash} {sentence_pooling}".encode()).hexdigest()[:12]
 
     @property
     def word_embeddings(self) -> Tensor:
@@ -65,7 +55,6 @@ class FrozenEncoder:
 
     def to(self, where: torch.device) -> "FrozenEncoder":
         self.model.to(where)
-        self.pooling.to(where)
         return self
 
     # Text and word pieces
@@ -77,31 +66,26 @@ class FrozenEncoder:
         sentences, for one that is empty or longer than `max_length` word pieces (None = what the encoder reads).
         """
         texts, limit = listed(texts), self.check_length(max_length)
-        for i, text in enumerate(texts):
-            if not text.strip():
-                raise ValueError(f"sentence {i} is empty: {text!r}; give at least one word")
         ids = self._ids(texts)
-        for i, row in enumerate(ids):
+        for i, (text, row) in enumerate(zip(texts, ids, strict=True)):
+            if len(row) < 3:
+                reason = "has no word piece after normalisation" if text.strip() else "is empty"
+                raise ValueError(f"sentence {i} {reason}: {text!r}; give at least one word")
             if len(row) > limit:
                 raise ValueError(
                     f"sentence {i} has {len(row)} word pieces, [CLS] and [SEP] included; at most {limit} fit: "
-                    f"{texts[i][:60]!r}; shorten or split it"
+                    f"{text[:60]!r}; shorten or split it"
                 )
-            if len(row) < 3:
-                raise ValueError(f"sentence {i} has no word piece after normalisation: {texts[i]!r}")
-            if own := {self.bos_token_id, self.eos_token_id, self.pad_token_id}.intersection(row[1:-1]):
-                marks = self.tokenizer.convert_ids_to_tokens(sorted(own))
-                raise ValueError(f"sentence {i} holds the tokenizer's own mark {marks[0]!r}; take it out: {texts[i]!r}")
         return ids
 
     def check_length(self, max_length: int | None) -> int:
-        """`max_length`, or what the encoder reads where it is None; ValueError for more than it reads."""
-        if max_length is not None and max_length > self.max_length:
+        """`max_length`, or what the encoder reads where it is None; ValueError for more than that, or fewer than 3."""
+        if max_length is not None and not 3 <= max_length <= self.max_length:
             raise ValueError(
-                f"max_length {max_length} is more than the {self.max_length} word pieces that encoder {self.name!r} "
-                "reads; lower max_length or choose another encoder"
+                f"max_length {max_length} is not between 3 and the {self.max_length} word pieces that encoder "
+                f"{self.name!r} reads; change it or choose another encoder"
             )
-        return self.max_length if max_length is None else max_length
+        return max_length or self.max_length
 
     def check_texts(self, texts: Sequence[str], max_length: int | None = None) -> list[str]:
         """The texts as a list; ValueError for what `input_ids` refuses."""
@@ -113,12 +97,11 @@ class FrozenEncoder:
         """Without truncation and padding, which are states of the tokenizer that all threads share."""
         return self.tokenizer(texts, verbose=False)["input_ids"] if texts else []
 
-    def cut_ids(self, texts: Sequence[str], max_length: int = 40) -> tuple[list[list[int]], int]:
+    def cut_ids(self, texts: Sequence[str], max_length: int | None = None) -> tuple[list[list[int]], int]:
         """The texts' word-piece ids cut at `max_length`, [SEP] kept, and how many texts were cut."""
         limit, ids = self.check_length(max_length), self._ids(listed(texts))
-        long = [len(row) > limit for row in ids]
-        cut = [[*row[: limit - 1], row[-1]] if too_long else row for row, too_long in zip(ids, long, strict=True)]
-        return cut, sum(long)
+        cut = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in ids]
+        return cut, sum(len(row) > limit for row in ids)
 
     def pad(self, ids: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """input_ids and attention_mask, (B, T) int64, padded on the right to the longest."""
@@ -127,8 +110,8 @@ class FrozenEncoder:
         input_ids = pad_sequence(rows, batch_first=True, padding_value=self.pad_token_id)
         return {"input_ids": input_ids, "attention_mask": mask}
 
-    def tokenize(self, texts: Sequence[str], max_length: int = 40) -> dict[str, Tensor]:
-        """input_ids and attention_mask, (B, T) int64, padded to the longest, cut at `max_length`."""
+    def tokenize(self, texts: Sequence[str], max_length: int | None = None) -> dict[str, Tensor]:
+        """input_ids and attention_mask, (B, T) int64, of `cut_ids`."""
         return self.pad(self.cut_ids(texts, max_length)[0])
 
     def text(self, ids: Iterable[Sequence[int]]) -> list[str]:
@@ -138,14 +121,14 @@ class FrozenEncoder:
 
     def piece_text(self, ids: Sequence[int]) -> list[str]:
         """Each word piece as text, with a space in front where it starts a word: [' bank', 's']."""
-        continues, mark = self.continues_word().tolist(), word_start(self.tokenizer)
-        names, decoder = self.tokenizer.convert_ids_to_tokens(list(ids)), self.tokenizer.backend_tokenizer.decoder
-        names = [decoder.decode([name]).strip() if mark else name.removeprefix("##") for name in names]
-        return [name if continues[i] else " " + name for i, name in zip(ids, names, strict=True)]
+        pieces = self.tokenizer.convert_ids_to_tokens(list(ids))
+        return [piece[2:] if piece.startswith("##") else " " + piece for piece in pieces]
 
     def continues_word(self) -> Tensor:
         """Which word pieces go on with a word, (V,) bool."""
-        return continues_word(self.tokenizer, self.vocab_size)
+        continues = torch.zeros(self.vocab_size, dtype=torch.bool)
+        continues[[i for piece, i in self.tokenizer.get_vocab().items() if piece.startswith("##")]] = True
+        return continues
 
     def ordinary_pieces(self) -> np.ndarray:
         """The sorted ids of all word pieces but special and unused ones, int64."""
@@ -164,61 +147,50 @@ class FrozenEncoder:
         if unknown := set(layers) - set(LAYERS):
             raise ValueError(f"unknown encoder layers {sorted(unknown)}; choose from {LAYERS}")
         where = next(self.model.parameters()).device
-        input_ids, attention_mask = input_ids.to(where), attention_mask.to(where)
-        states = []
+        batch = {"input_ids": input_ids.to(where), "attention_mask": attention_mask.to(where)}
         with torch.no_grad(), torch.autocast(where.type, precision(where), precision(where) != torch.float32):
-            for layer in layers:
-                if layer == "word":
-                    states.append(self.word_embeddings[input_ids])
-                else:
-                    states.append(self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+            states = [
+                self.word_embeddings[batch["input_ids"]] if layer == "word" else self.model(**batch).last_hidden_state
+                for layer in layers
+            ]
         return torch.cat([s.float() for s in states], dim=-1)
 
     def pool(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
-        """The encoder's own sentence embedding of its last layer's states, (B, T, H) and (B, T) -> (B, S) float32.
-
-        Its own modules make it (`sentence_pooling` names them); S is H unless one of them changes the width. Gradients
-        pass through.
-        """
+        """The encoder's own sentence embedding of its last layer's states, (B, T, H) and (B, T) -> (B, H) float32."""
+        mode, _, normalized = self.sentence_pooling.partition(", ")
         with torch.autocast(token_embeddings.device.type, enabled=False):
-            features = {"token_embeddings": token_embeddings.float(), "attention_mask": attention_mask}
-            return self.pooling(features)["sentence_embedding"]
+            pooled = pool_tokens(token_embeddings.float(), attention_mask.to(token_embeddings.device), mode)
+            return nn.functional.normalize(pooled, dim=-1) if normalized else pooled
 
-    def sentence_embedding(self, texts: Sequence[str], max_length: int = 40, batch_size: int = 128) -> Tensor:
-        """The encoder's own sentence embedding, (N, S) float32: what `SentenceTransformer(folder).encode` gives.
+    def sentence_embedding(self, texts: Sequence[str], max_length: int | None = None, batch_size: int = 128) -> Tensor:
+        """The encoder's own sentence embedding, (N, H) float32: what `SentenceTransformer(folder).encode` gives.
 
-        Texts longer than `max_length` word pieces are cut. ValueError for what is no list of texts.
+        Texts longer than `max_length` word pieces (None = what the encoder reads) are cut.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it has to be at least 1")
-        ids, out = self.cut_ids(texts, max_length)[0], []
+        ids, out = self.cut_ids(texts, max_length)[0], [torch.zeros(0, self.hidden_size)]
         for start in range(0, len(ids), batch_size):
             batch = self.pad(ids[start : start + batch_size])
-            states = self.token_embeddings(**batch)  # (B, T, H)
-            with torch.no_grad():
-                out.append(self.pool(states, batch["attention_mask"].to(states.device)).cpu())
-        return torch.cat(out) if out else torch.zeros(0, self.sentence_size)
+            out.append(self.pool(self.token_embeddings(**batch), batch["attention_mask"]).cpu())
+        return torch.cat(out)
 
 
 def positions(model) -> int:
-    """How many word pieces the model has positions for; a RoBERTa's begin behind its padding's."""
+    """How many word pieces the model has positions for; MPNet's begin behind its padding's."""
     embeddings = getattr(model, "embeddings", None)
     padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    return getattr(model.config, "max_position_embeddings", 10**6) - (0 if padding is None else padding + 1)
-
-
-def update_with_weights(digest, model: nn.Module) -> None:
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return model.config.max_position_embeddings - (0 if padding is None else padding + 1)
 
 
 def hash_weights(model, tokenizer) -> str:
     """12 hex digits over every weight and the tokenizer: what a cached state and a saved model depend on."""
     digest = hashlib.sha256()
-    update_with_weights(digest, model)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
-    normalizer = tokenizer.backend_tokenizer.normalizer if tokenizer.is_fast else None  # a RoBERTa has none
+    normalizer = tokenizer.backend_tokenizer.normalizer if tokenizer.is_fast else None  # a language model may lack one
     digest.update(normalizer.__getstate__() if normalizer is not None else b"")
     return digest.hexdigest()[:12]
 
@@ -230,12 +202,10 @@ def load_encoder(name: str = "minilm") -> FrozenEncoder:
     FileNotFoundError where there is no such model, OSError for its unreadable files, ValueError for one whose sentence
     embedding or tokenizer this workbook can't use.
     """
-    from tokenizers import normalizers
     from transformers import AutoModel, AutoTokenizer
 
-    folder = Path(hub_folder(name))
-    pooling, settings = load_modules(folder, name)
-    folder = folder / settings["path"]
+    folder = hub_folder(name)
+    sentence_pooling, max_length = read_pooling(folder, name)
     try:
         with quiet_loading():
             model, loaded = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
@@ -244,8 +214,4 @@ def load_encoder(name: str = "minilm") -> FrozenEncoder:
     if absent := sorted(key for key in loaded["missing_keys"] if "pooler" not in key):
         raise OSError(f"{folder}: its weights lack {absent[0]!r}, which config.json asks for; fetch both again")
     tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)  # a copy that is saved keeps it
-    if settings.get("do_lower_case"):
-        own = tokenizer.backend_tokenizer.normalizer
-        lower = [normalizers.Lowercase(), *([own] if own else [])]
-        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(lower)
-    return FrozenEncoder(name, model, tokenizer, pooling, settings.get("max_seq_length")).to(device())
+    return FrozenEncoder(name, model, tokenizer, sentence_pooling, max_length).to(device())

@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch.utils.data import ConcatDataset, Dataset
 
 from invlib.data.headlines import Corpus, load_headlines
-from invlib.encoders.batches import Joined, StatesDataset
+from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.random_sentences import random_sentences
 from invlib.encoders.token_states import TokenStates, token_states
@@ -25,17 +26,14 @@ class Material:
 
     def dataset(self, split: str, limit: int | None = None, layers: Sequence[str] = ("last",)) -> StatesDataset:
         """The first `limit` headlines of a split, or all of them, with the encoder layers that a pooling reads."""
-        n = len(self.states[split])
-        return StatesDataset(
-            self.states[split], range(n if limit is None else min(n, limit)), layers, self.word_embeddings
-        )
+        return StatesDataset(self.states[split], limit, layers, self.word_embeddings)
 
     @cached_property
     def word_embeddings(self) -> np.ndarray:
         """The frozen encoder's table, (V, H) float32."""
         return self.encoder.word_embeddings.cpu().numpy()
 
-    def training_set(self, layers: Sequence[str], ratio: float, seed: int) -> StatesDataset | Joined:
+    def training_set(self, layers: Sequence[str], ratio: float, seed: int) -> Dataset:
         """The training headlines, and `ratio` random sentences for each of them (`random_sentences`)."""
         train = self.dataset("train", layers=layers)
         n = round(ratio * len(train))
@@ -43,7 +41,9 @@ class Material:
             return train
         made = random_sentences(train.ids(), self.encoder, n, seed)
         made = token_states(self.encoder, made, max(map(len, made)), progress=False)  # a notebook would keep the bar
-        return Joined([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
+        both = ConcatDataset([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
+        both.lengths = np.concatenate([part.lengths for part in both.datasets])
+        return both
 
     def label_counts(self) -> torch.Tensor:
         """How often each word piece is a label in the training headlines, (V,); [CLS] never is."""

@@ -19,7 +19,7 @@ class TokenStates:
     """The last layer's states of a list of texts, ragged on disk: no padding is stored.
 
     Files in one folder: states.npy (all tokens, H) float16, input_ids.npy (all tokens,) int32, offsets.npy (N + 1,),
-    sentence.npy (N, S) float32 (the encoder's own sentence embeddings), n_cut.npy (how many texts were longer than
+    sentence.npy (N, H) float32 (the encoder's own sentence embeddings), n_cut.npy (how many texts were longer than
     max_length and so cut). Memory-mapped when read.
     """
 
@@ -51,64 +51,56 @@ def cache_key(encoder: FrozenEncoder, texts: Sequence[str] | Sequence[list[int]]
 
 
 def token_states(
-    encoder: FrozenEncoder,
-    texts: Sequence[str] | Sequence[list[int]],
-    max_length: int = 40,
-    cache: str | Path | None = None,
-    batch_size: int = 128,
-    progress: bool = True,
-) -> TokenStates:
+    encoder: FrozenEncoder, texts: Sequence[str] | Sequence[list[int]], max_length: int = 40,
+    cache: str | Path | None = None, batch_size: int = 128, progress: bool = True,
+) -> TokenStates:  # fmt: skip
     """The texts' token states, read from `cache` (default runs/cache) or computed once and kept there.
 
-    Texts longer than `max_length` word pieces are cut and counted. In the place of texts may stand lists of word-piece
-    ids, [CLS] and [SEP] included, at most `max_length` of them. Written under a temporary name and renamed when whole;
-    the folder's name is `cache_key`, so it can't go stale. ValueError for no texts, a `max_length` that the encoder
-    can't read or a batch_size below 1; OSError where `cache` can't be written.
+    texts: longer ones are cut at `max_length` word pieces, and counted; or lists of at most that many ids, [CLS] and
+    [SEP] included. Written under a temporary name and renamed when whole; the folder's name is `cache_key`, so it can't
+    go stale. ValueError for no texts, a `max_length` that the encoder can't read or a batch_size below 1; OSError where
+    `cache` can't be written.
     """
     if not len(texts) or batch_size < 1:
         raise ValueError(f"{len(texts)} texts in batches of {batch_size}: give at least one text and batch_size 1")
-    encoder.check_length(max_length)
     cache = Path(cache or paths.RUNS / "cache")
     folder = cache / f"states-{cache_key(encoder, texts, max_length)}"
     if folder.exists():
         return TokenStates(folder)
     ids, n_cut = encoder.cut_ids(texts, max_length) if isinstance(texts[0], str) else (list(texts), 0)
-    lengths = np.array([len(i) for i in ids], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     partial = cache / f".{folder.name}.{os.getpid()}.part"
     try:
         partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"the token states are kept in {cache}, which can't be written ({error.strerror}); make that folder "
-            "writable, or copy the repository to a place that is"
-        ) from error
-    try:
-        states = np.lib.format.open_memmap(
-            partial / "states.npy", mode="w+", dtype=np.float16, shape=(int(offsets[-1]), encoder.hidden_size)
-        )
-        sentence = np.zeros((len(ids), encoder.sentence_size), dtype=np.float32)
-        order = np.argsort(-lengths, kind="stable")  # length-sorted batches: hardly any padding is computed
-        for start in tqdm(range(0, len(order), batch_size), desc="encoding", disable=not progress, mininterval=2):
-            rows = order[start : start + batch_size]
-            batch = encoder.pad([ids[i] for i in rows])
-            hidden = encoder.token_embeddings(**batch)  # (B, T, H)
-            with torch.no_grad():
-                sentence[rows] = encoder.pool(hidden, batch["attention_mask"].to(hidden.device)).cpu().numpy()
-            hidden = hidden.to(torch.float16).cpu().numpy()
-            for k, i in enumerate(rows):
-                states[offsets[i] : offsets[i + 1]] = hidden[k, : lengths[i]]
-        states.flush()
-        np.save(partial / "input_ids.npy", np.concatenate([np.asarray(i, dtype=np.int32) for i in ids]))
-        np.save(partial / "offsets.npy", offsets)
-        np.save(partial / "sentence.npy", sentence)
+        write_states(partial, encoder, ids, batch_size, progress)
         np.save(partial / "n_cut.npy", n_cut)
-        del states
-        try:
-            os.replace(partial, folder)
-        except OSError:
-            if not folder.exists():  # else another process was faster, and what it wrote is the same
-                raise
+        os.replace(partial, folder)
+    except OSError as error:
+        if not folder.exists():  # else another process was faster, and what it wrote is the same
+            raise OSError(
+                f"the token states are kept in {cache}, which can't be written ({error.strerror or error}); make room "
+                "there, make that folder writable, or copy the repository to a place that is"
+            ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return TokenStates(folder)
+
+
+def write_states(folder: Path, encoder: FrozenEncoder, ids: list[list[int]], batch_size: int, progress: bool) -> None:
+    """The files of `TokenStates` but for n_cut.npy; length-sorted batches, so that hardly any padding is computed."""
+    lengths = np.array([len(row) for row in ids])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    shape = int(offsets[-1]), encoder.hidden_size
+    states = np.lib.format.open_memmap(folder / "states.npy", mode="w+", dtype=np.float16, shape=shape)
+    sentence = np.zeros((len(ids), encoder.hidden_size), dtype=np.float32)
+    order = np.argsort(-lengths, kind="stable")
+    for start in tqdm(range(0, len(order), batch_size), desc="encoding", disable=not progress, mininterval=2):
+        rows = order[start : start + batch_size]
+        batch = encoder.pad([ids[i] for i in rows])
+        hidden = encoder.token_embeddings(**batch)  # (B, T, H)
+        sentence[rows] = encoder.pool(hidden, batch["attention_mask"]).cpu().numpy()
+        for i, row in zip(rows, hidden.to(torch.float16).cpu().numpy(), strict=True):
+            states[offsets[i] : offsets[i + 1]] = row[: lengths[i]]
+    states.flush()
+    np.save(folder / "input_ids.npy", np.concatenate(ids).astype(np.int32))
+    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "sentence.npy", sentence)

@@ -1,8 +1,7 @@
 """How the numbers of a code are shared out over the word pieces of a sentence, round robin.
 
 With L word pieces, number i of the code belongs to piece i mod L, as its (i // L)-th number, so a short sentence uses
-them all. A headline of 12 pieces has 21 of 256 numbers for each, one of 36 has 7. The layout depends on L alone, and
-the vector holds L too, as angles, so nothing else has to reach the decoder.
+them all. The layout depends on L alone, and the vector holds L too, as angles.
 """
 
 import math
@@ -12,14 +11,8 @@ from torch import Tensor
 
 
 def periods(longest: int) -> list[float]:
-    """The periods of the angles that tell lengths from 1 to `longest` apart: powers of 3, from at least 81 down to 3.
-
-    Each angle tells apart what the one before leaves open.
-    """
-    count = 4
-    while 3**count < longest:
-        count += 1
-    return [3.0**k for k in range(count, 0, -1)]
+    """Of the angles that tell lengths from 1 to `longest` apart: powers of 3, from at least 81 down to 3."""
+    return [3.0**k for k in range(20, 0, -1) if k <= 4 or 3 ** (k - 1) < longest]
 
 
 def length_size(longest: int) -> int:
@@ -27,11 +20,17 @@ def length_size(longest: int) -> int:
     return 2 * len(periods(longest))
 
 
-def length_angles(lengths: Tensor, longest: int) -> Tensor:
-    """L (...,) -> (..., length_size): cosine and sine of 2 pi L / period, times the square root of 2.
+def slot_width(code_size: int, slots: int, numbers_per_piece: int = 0) -> int:
+    """The width of a code's slots: equal parts, or `numbers_per_piece` where a length and word pieces share it."""
+    size = code_size - (length_size(slots) if numbers_per_piece else 0)
+    if not 0 < slots <= size or (not numbers_per_piece and size % slots):
+        kind = "slots" if numbers_per_piece else "equal slots"
+        raise ValueError(f"{size} numbers can't be cut into {slots} {kind}; give a larger vector or another number")
+    return numbers_per_piece or size // slots
 
-    Their mean square is 1, as that of the code's other numbers.
-    """
+
+def length_angles(lengths: Tensor, longest: int) -> Tensor:
+    """L (...,) -> (..., length_size): cosine and sine of 2 pi L / period, scaled to a mean square of 1."""
     turns = 2 * math.pi * lengths.unsqueeze(-1) / torch.tensor(periods(longest), device=lengths.device)
     return math.sqrt(2) * torch.cat([turns.cos(), turns.sin()], dim=-1)
 
@@ -48,8 +47,7 @@ def interleave(values: Tensor, lengths: Tensor, size: int) -> Tensor:
     Where L * J is less than `size` the rest is 0. lengths (B,), at most P.
     """
     piece, place, there = layout(lengths, size, values.shape[2])
-    flat = values.flatten(1).gather(1, piece * values.shape[2] + place)
-    return flat * there
+    return values.flatten(1).gather(1, piece * values.shape[2] + place) * there
 
 
 def deinterleave(code: Tensor, lengths: Tensor, pieces: int, places: int) -> Tensor:

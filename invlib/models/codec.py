@@ -3,12 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-
-from invlib.encoders.batches import StatesDataset
-from invlib.encoders.frozen import FrozenEncoder
 
 
 @dataclass(frozen=True)
@@ -26,27 +22,19 @@ class Decoded:
 
 
 class Codec:
-    """The interface that evaluation and probes use. A subclass gives `encode`, `vectors_of` and `generate_ids`.
+    """The interface that evaluation and probes use. A subclass has also
 
-    config: max_length, embedding_dim, and the special ids. components: the PCA (H, p) float32 that makes the first p
-    numbers of a vector of the encoder's sentence embedding; None where a vector has no such prefix.
+    - encode(texts, batch_size): sentences -> (N, D) float32; ValueError for one that is empty or too long;
+    - vectors_of(dataset): the vectors of a `StatesDataset`'s sentences, (N, D) float32;
+    - generate_ids(z, num_beams, **search): vectors (N, D) -> word-piece ids of each text, without [CLS], with the end
+      token where it was generated;
+    - encoder, its `FrozenEncoder`; config: max_length, embedding_dim, and the special ids.
+
+    components: the PCA (H, p) float32 that makes the first p numbers of a vector of the encoder's sentence embedding;
+    None where a vector has no such prefix.
     """
 
-    config: Any
-    encoder: FrozenEncoder
     components: np.ndarray | None = None
-
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """Sentences -> (N, D) float32. ValueError for an empty sentence or one that is too long."""
-        raise NotImplementedError
-
-    def vectors_of(self, dataset: StatesDataset) -> np.ndarray:
-        """The vectors of a data set's sentences, (N, D) float32."""
-        raise NotImplementedError
-
-    def generate_ids(self, z, num_beams: int = 1, **search) -> list[list[int]]:
-        """Vectors (N, D) -> word-piece ids of each text: without [CLS], with the end token where it was generated."""
-        raise NotImplementedError
 
     def token_log_probabilities(self, z, ids: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         """The log-probability in nats of each piece given the vector and the pieces before it: a tuple a sentence.
@@ -66,8 +54,8 @@ class Codec:
     def decode(self, z, num_beams: int = 1, return_scores: bool = False, **search) -> list[str] | list[Decoded]:
         """Vectors (N, D) -> texts, by greedy search or, with num_beams > 1, beam search.
 
-        return_scores: give each text as `Decoded`, with its log-probability and that of each piece; both are those of
-        the model without search: teacher-forced, at temperature 1. `search` as in `generate_ids`.
+        return_scores: give each text as `Decoded`; its scores are teacher-forced, at temperature 1, whatever the
+        search. `search` as in `generate_ids`.
         """
         ids = self.generate_ids(z, num_beams=num_beams, **search)
         texts = self.text(ids)
@@ -85,24 +73,23 @@ class Codec:
 
     def check_vectors(self, z) -> np.ndarray:
         """The vectors as a (N, D) float32 array; ValueError for a wrong width or shape, NaN or infinity."""
-        size = self.config.embedding_dim
+        expected = f"expected numbers of shape (N, {self.config.embedding_dim})"
         try:
-            z = z.detach().cpu().float().numpy() if hasattr(z, "detach") else np.array(z, dtype=np.float32)
+            z = np.array(z.detach().float().cpu() if hasattr(z, "detach") else z, dtype=np.float32, order="C")
         except (TypeError, ValueError) as error:
-            raise ValueError(f"expected an array of numbers (N, {size}): {error}") from error
-        if z.ndim != 2 or z.shape[1] != size:
-            raise ValueError(
-                f"expected vectors of shape (N, {size}), got {z.shape}; decode what this model's encode gave"
-            )
+            raise ValueError(f"{expected}: {error}") from error
+        if z.ndim != 2 or z.shape[1] != self.config.embedding_dim:
+            raise ValueError(f"{expected}, got {z.shape}; decode what this model's encode gave")
         if bad := np.flatnonzero(~np.isfinite(z).all(1)).tolist():
             raise ValueError(f"vectors {bad[:5]} hold NaN or infinity; every number must be finite")
-        return np.ascontiguousarray(z)
+        return z
 
 
-def check_batch_size(batch_size: int) -> None:
-    """ValueError for a batch size below 1."""
+def split(rows, batch_size: int) -> list:
+    """The rows in parts of `batch_size`, the last one smaller; ValueError for a batch size below 1."""
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: give at least 1")
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
 def until_end(ids: Sequence[int], eos_token_id: int) -> list[int]:

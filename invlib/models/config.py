@@ -1,6 +1,6 @@
 """The shape of a model: everything that its weights' names and sizes depend on."""
 
-from dataclasses import field, fields
+from dataclasses import field
 from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
@@ -8,8 +8,12 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from invlib import paths
+from invlib.models.decoders import DECODERS, WORD_EMBEDDINGS
+from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
 from invlib.settings import Settings
+
+RENAMED = {"dealt": "numbers_per_piece"}  # older name of a field -> today's: an older config.json loads
 
 
 @strict
@@ -48,42 +52,35 @@ class InvertibleConfig(PreTrainedConfig):
 
     def __post_init__(self, **unknown):
         if unknown:
-            raise TypeError(f"unknown fields {', '.join(unknown)}; the fields are {', '.join(self.names())}")
-        if self.row not in ROWS:
-            raise ValueError(f"unknown row {self.row!r}; rows are {', '.join(ROWS)}")
+            raise TypeError(f"unknown fields {', '.join(unknown)}; the fields are {', '.join(self.__annotations__)}")
+        known = {"row": ROWS, "pooling": POOLINGS, "decoder": DECODERS, "word_embeddings": WORD_EMBEDDINGS}
+        for name, choices in known.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose {', '.join(choices)}")
         super().__post_init__()
 
-    @classmethod
-    def names(cls) -> list[str]:
-        """The names of its own fields, in their order."""
-        return [f.name for f in fields(cls) if f.name in cls.__annotations__]
+    @property
+    def input_size(self) -> int:
+        """The width of a token's states: the encoder's layers that the pooling reads, side by side."""
+        return len(self.encoder_layers) * self.hidden_size
 
     def write(self, folder: Path) -> None:
         """Write <folder>/config.json: every field, those that equal today's defaults too."""
-        values = {"model_type": self.model_type} | {name: getattr(self, name) for name in self.names()}
+        values = {"model_type": self.model_type} | {name: getattr(self, name) for name in self.__annotations__}
         paths.write_json(folder / "config.json", values)
 
     @classmethod
     def read(cls, folder: Path) -> "InvertibleConfig":
-        """The config of a saved model; ValueError that names the file where it is of another kind of model."""
+        """The config of a saved model; ValueError that names the file of another kind of model."""
         file = folder / "config.json"
         values = paths.read_json(file)
         kind = values.pop("model_type", None) if isinstance(values, dict) else None
         if kind != cls.model_type:
-            raise ValueError(
-                f"{folder} holds a model of the type {kind!r}, not {cls.model_type!r}; "
-                "give the folder of a model that this workbook trained"
-            )
+            raise ValueError(f"{file} is of the type {kind!r}, not {cls.model_type!r}; give a model of this workbook")
         try:
-            return cls(**migrate_config(values))
+            return cls(**{RENAMED.get(name, name): value for name, value in values.items()})
         except (TypeError, ValueError, StrictDataclassError) as error:
             raise ValueError(f"{file} is no config that this version of invlib reads: {error}") from error
-
-
-def migrate_config(values: dict) -> dict:
-    """The values of a config.json under today's names; a model that was saved under older names loads so."""
-    renamed = {"dealt": "numbers_per_piece"}
-    return {renamed.get(name, name): value for name, value in values.items()}
 
 
 def prefix_size(embedding_dim: int, slots: int) -> int:
@@ -93,19 +90,18 @@ def prefix_size(embedding_dim: int, slots: int) -> int:
 
 def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> InvertibleConfig:
     """The shape of the model that `settings` names; `encoder` holds its name, hash, vocabulary size and special ids."""
+    _ = settings.name  # a ValueError where they name no model
     s, row = settings, ROWS[settings.row]
     own_control = s.row == "no_vector" and s.variant in ROWS and ROWS[s.variant].no_vector == "own"
     by_query = row.slots == "queries"
     numbers_per_piece = s.numbers_per_piece if by_query else 0
-    prefix = 0
-    if row.pooling == "hybrid":
-        prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
+    prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
+    prefix = prefix if row.pooling == "hybrid" else 0
+    as_set = ("row", "embedding_dim", "n_layer", "n_head", "n_inner", "n_positions", "word_embeddings", "dropout")
     return InvertibleConfig(
-        row=s.row, pooling=row.pooling, decoder=ROWS[s.variant].decoder if own_control else row.decoder,
-        embedding_dim=s.embedding_dim, slots=s.max_length - 1 if numbers_per_piece else getattr(s, row.slots),
-        encoder_layers=list(s.encoder_layers), prefix_size=prefix, code_weight=s.code_weight if prefix else 1.0,
-        position_start=by_query and s.position_start, numbers_per_piece=numbers_per_piece,
-        n_embd=s.n_embd or s.embedding_dim, n_layer=s.n_layer, n_head=s.n_head, n_inner=s.n_inner,
-        n_positions=s.n_positions, word_embeddings=s.word_embeddings, dropout=s.dropout, max_length=s.max_length,
-        hidden_size=hidden_size, **encoder,
+        pooling=row.pooling, decoder=ROWS[s.variant].decoder if own_control else row.decoder, prefix_size=prefix,
+        slots=s.max_length - 1 if numbers_per_piece else getattr(s, row.slots), numbers_per_piece=numbers_per_piece,
+        position_start=by_query and s.position_start, code_weight=s.code_weight if prefix else 1.0,
+        encoder_layers=list(s.encoder_layers), n_embd=s.n_embd or s.embedding_dim, hidden_size=hidden_size,
+        max_length=s.max_length, **{key: getattr(s, key) for key in as_set}, **encoder,
     )  # fmt: skip

@@ -10,7 +10,16 @@ from invlib.encoders.frozen import FrozenEncoder
 from invlib.measures.similarity import unit
 from invlib.models.codec import Codec, until_end
 
-BITS = (1, 2, 4, 8)
+BITS = (1, 2, 4, 8)  # a number, that the study compares
+
+
+def to_bits(values: np.ndarray, n: int) -> np.ndarray:
+    """(...,) -> (..., n), most significant first."""
+    return values[..., None] >> np.arange(n)[::-1] & 1
+
+
+def from_bits(bits: np.ndarray) -> np.ndarray:
+    return bits @ (1 << np.arange(bits.shape[-1])[::-1])
 
 
 class PackedIds(Codec):
@@ -18,38 +27,24 @@ class PackedIds(Codec):
 
     The first p numbers of a vector: the encoder's sentence embedding times `components` (H, p), scaled to length 1.
     The other C = D - p, the code, of length about `code_weight`: the ids after [CLS], end token included, each in as
-    many bits as the vocabulary needs (15 for 30 522 pieces), most significant first, `bits` of them a number. A
-    number has 2 ** bits evenly spaced levels around 0, Gray-coded: neighbours differ in one bit. The ids are written
-    again and again until the code is full, and decoding averages the copies. Of a sentence that doesn't fit, the
-    first ids stand.
+    many bits as the vocabulary needs (15 for 30 522 pieces), `bits` of them a number. A number has 2 ** bits evenly
+    spaced levels around 0, Gray-coded: neighbours differ in one bit. The ids are written again and again until the code
+    is full, and decoding averages the copies. Of a sentence that doesn't fit, the first ids stand.
     """
 
     def __init__(
-        self, encoder: FrozenEncoder, components: np.ndarray, embedding_dim: int, bits: int,
-        code_weight: float = 0.2, max_length: int = 40,
+        self, encoder: FrozenEncoder, components: np.ndarray, embedding_dim: int, bits: int, code_weight: float = 0.2,
+        max_length: int = 40,
     ):  # fmt: skip
-        """ValueError where bits is not 1, 2, 4 or 8, components don't fit the encoder, or not one id has room."""
-        components = np.asarray(components, dtype=np.float32)
-        if bits not in BITS:
-            raise ValueError(f"bits={bits}: choose from {BITS}")
-        if components.ndim != 2 or components.shape[0] != encoder.sentence_size:
-            raise ValueError(f"expected components of shape ({encoder.sentence_size}, p), got {components.shape}")
-        if not code_weight > 0:
-            raise ValueError(f"code_weight={code_weight}: give a positive length")
-        self.encoder, self.components, self.bits, self.code_weight = encoder, components, bits, code_weight
+        self.encoder, self.components, self.bits = encoder, components, bits
         self.prefix = components.shape[1]
         self.code_size = embedding_dim - self.prefix
         self.id_bits = (encoder.vocab_size - 1).bit_length()
         self.capacity = min(self.code_size * bits // self.id_bits, max_length - 1)  # ids that fit
         if self.capacity < 1:
-            raise ValueError(
-                f"{embedding_dim} numbers, {self.prefix} of them the prefix, leave no room for one id of "
-                f"{self.id_bits} bits at {bits} bits a number; give more numbers or fewer components"
-            )
-        self.config = SimpleNamespace(
-            embedding_dim=embedding_dim, max_length=max_length, bos_token_id=encoder.bos_token_id,
-            eos_token_id=encoder.eos_token_id, pad_token_id=encoder.pad_token_id, unk_token_id=encoder.unk_token_id,
-        )  # fmt: skip
+            raise ValueError(f"{self.code_size} numbers of {bits} bits have no room for one id of {self.id_bits} bits")
+        special = {f"{name}_token_id": getattr(encoder, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
+        self.config = SimpleNamespace(embedding_dim=embedding_dim, max_length=max_length, **special)
         levels = np.arange(2**bits)
         self.gray = levels ^ (levels >> 1)  # (2 ** bits,): the bits that a level stands for
         self.level_of = np.argsort(self.gray)
@@ -61,18 +56,15 @@ class PackedIds(Codec):
 
     def numbers(self, ids: np.ndarray) -> np.ndarray:
         """One copy of the ids: (N, L) -> (N, P), P = L * id_bits / bits rounded up."""
-        bits = (ids[..., None] >> np.arange(self.id_bits)[::-1] & 1).reshape(len(ids), self.id_bits * ids.shape[1])
-        bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % self.bits)))
-        bits = bits.reshape(len(ids), bits.shape[1] // self.bits, self.bits)
-        return (self.level_of[bits @ (1 << np.arange(self.bits)[::-1])] - self.middle) / self.spread
+        bits = to_bits(ids, self.id_bits).reshape(len(ids), -1)
+        bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % self.bits))).reshape(len(ids), -1, self.bits)
+        return (self.level_of[from_bits(bits)] - self.middle) / self.spread
 
     def nearest_ids(self, numbers: np.ndarray, length: int) -> np.ndarray:
         """The first `length` ids of the nearest levels, [UNK] for what is no id: (N, P) -> (N, length)."""
         levels = np.clip(np.rint(numbers * self.spread + self.middle), 0, 2**self.bits - 1).astype(int)
-        bits = self.gray[levels][..., None] >> np.arange(self.bits)[::-1] & 1  # (N, P, bits)
-        bits = bits.reshape(len(numbers), self.bits * numbers.shape[1])[:, : length * self.id_bits]
-        bits = bits.reshape(len(numbers), length, self.id_bits)
-        ids = bits @ (1 << np.arange(self.id_bits)[::-1])
+        bits = to_bits(self.gray[levels], self.bits).reshape(len(numbers), -1)[:, : length * self.id_bits]
+        ids = from_bits(bits.reshape(len(numbers), length, self.id_bits))
         return np.where(ids < self.encoder.vocab_size, ids, self.config.unk_token_id)
 
     # Sentences <-> vectors
@@ -80,9 +72,9 @@ class PackedIds(Codec):
     def pack(self, sentence_embeddings: np.ndarray, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """Sentence embeddings (N, H) and their ids, [CLS] and [SEP] included -> vectors (N, D) float32."""
         z = np.zeros((len(ids), self.config.embedding_dim), dtype=np.float32)
-        z[:, : self.prefix] = unit(np.asarray(sentence_embeddings, dtype=np.float32) @ self.components)
+        z[:, : self.prefix] = unit(sentence_embeddings @ self.components)
         for row, full in zip(z, ids, strict=True):
-            one = self.numbers(np.asarray(full, dtype=int)[None, 1 : 1 + self.capacity])[0]
+            one = self.numbers(np.array([full[1 : 1 + self.capacity]]))[0]
             row[self.prefix :] = self.scale * np.resize(one, self.code_size)
         return z
 
@@ -101,6 +93,8 @@ class PackedIds(Codec):
         token in its place; the length of the smallest misfit is taken. `num_beams` changes nothing.
         """
         code = self.check_vectors(z)[:, self.prefix :] / self.scale
+        if not len(code):
+            return []
         end, n = self.config.eos_token_id, self.code_size
         found = self.nearest_ids(code, self.capacity)  # no end token: a sentence that was cut
         least = np.full(len(code), np.inf)
@@ -110,7 +104,7 @@ class PackedIds(Codec):
         for length in range(1, self.capacity + 1):
             size = -(-length * self.id_bits // self.bits)
             place = np.arange(n) % size  # where in the copy each number stands
-            copies = np.pad(code, ((0, 0), (0, -n % size))).reshape(len(code), -(-n // size), size)
+            copies = np.pad(code, ((0, 0), (0, -n % size))).reshape(len(code), -1, size)
             ids = self.nearest_ids(copies.sum(1) / np.bincount(place), length)
             ids[:, -1] = end
             # A longer copy is averaged over fewer, so it takes noise for ids: its misfit weighs more, up to 4 times. Of

@@ -16,116 +16,97 @@ from PIL import Image
 
 from invlib import paths
 from invlib.data.duplicates import letters_key
+from invlib.evaluation.run_results import name_of
 from invlib.models.model import InvertibleSentenceModel
 from invlib.series import tables
 from invlib.series.notebooks import is_complete, notebooks_of
-from invlib.settings import model_name
 from invlib.training.record import TrainingRecord
 
 LARGEST_MODEL = 10_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
 DECODED = ("decoded", "generated", "deck")  # and those that hold what a model made of them
-CONTROLS = ("no_vector", "shuffled_vector")
-CELL_METADATA = ("papermill", "execution", "execution_count", "widgets")
-NOTEBOOK_METADATA = ("papermill", "widgets", "invlib")
-WIDGET = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
+SAME_RUN = ("preset", "seed", "encoder", "data_hash")  # equal in settings.json: results of one run
+METADATA = ("papermill", "widgets", "invlib", "execution", "execution_count")  # of notebooks and cells: a run's own
+WIDGETS = {"application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"}
 
 
 def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[str]]:
     """Copy a run into results/<name>/, notebooks/ and figures/, and make the tables of the READMEs anew.
 
     run: a name under runs/ or a folder; name: that of the folder in results/, by default the run's preset.
-    results/<name>/ is replaced by a folder that was filled beside it. A run that holds the whole series leaves nothing
-    of before. A part of a run (notebooks or metrics.json are missing) leaves the published files that it did not make,
-    if they are of the same preset, seed, encoder and headlines. Together they quote QUOTED different headlines at
-    most, those of what is kept and of examples.csv first.
-    Notebooks and figures belong to README.md's numbers, so only the run that README.md shows brings its own.
-    Returns the files written, and sentences on what was kept or removed.
-    Raises FileNotFoundError for a run that is not there or holds no result, ValueError for an unfinished or failed
-    notebook, one whose code has changed since, or a row that `check_rows` refuses; then nothing is written.
+    A whole run leaves nothing of before in results/<name>/. A part of one (notebooks or metrics.json are missing)
+    leaves what it did not make, where that is of the SAME_RUN. Together they quote QUOTED different headlines at most,
+    those of what is kept and of examples.csv first. Only the run that README.md shows brings notebooks and figures.
+    Returns the files written, and sentences on what was kept or removed. Raises FileNotFoundError for a run without
+    results, ValueError for an unfinished notebook, one whose code has changed since, or a model that `check_rows`
+    refuses; then nothing is written.
     """
     folder = paths.run_folder(run)
-    if not folder.is_dir():
-        have = sorted(path.name for path in paths.RUNS.glob("*") if path.is_dir())
-        raise FileNotFoundError(f"no run {folder}; runs are {', '.join(have) or 'none yet'}")
-    executed = sorted((folder / "notebooks").glob("*.ipynb"))
-    measured = (folder / "metrics.json").is_file()
-    if bad := [path.name for path in executed if not is_complete(path)]:
-        raise ValueError(
-            f"not finished in {folder}: {', '.join(bad)}; go on with: python -m invlib.series --resume --run {run}"
-        )
+    executed, measured = sorted((folder / "notebooks").glob("*.ipynb")), (folder / "metrics.json").is_file()
     if not executed and not measured:
-        raise FileNotFoundError(f"{folder} holds neither executed notebooks nor metrics.json: nothing to publish")
-    name = name or _preset(folder)
+        have = sorted(path.name for path in paths.RUNS.glob("*") if path.is_dir())
+        raise FileNotFoundError(f"{folder} holds neither executed notebooks nor metrics.json: nothing to publish; "
+                                f"runs are {', '.join(have) or 'none yet'}")  # fmt: skip
+    if bad := [path.name for path in executed if not is_complete(path)]:
+        raise ValueError(f"not finished in {folder}: {', '.join(bad)}; go on with: python -m invlib.series --resume "
+                         f"--run {run}")  # fmt: skip
+    made = tables.settings_of(folder)
+    name = name or made.get("preset", "")
     if not re.fullmatch(r"[\w-]+", name):
-        raise ValueError(f"a published run's name has letters, digits, - and _, not {name!r}")
+        raise ValueError(f"a published run's name has letters, digits, - and _, not {name!r}; give one: --name study")
     target = paths.RESULTS / name
     if measured:
         check_rows(folder, target)
 
     # All texts first, then the writing: a notebook that can't be cleaned stops it before anything has changed.
-    sources = {paths.NOTEBOOKS / path.name: path for path in executed}
-    texts = {source: nbformat.writes(with_outputs(source, path)) for source, path in sources.items()}
-    figures, notes = sorted((folder / "figures").glob("*.png")), []
-    shown = tables.published(name if measured else None)
-    if shown not in (None, target):
-        texts, figures = {}, []
-        notes.append(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
-    files = small_files(folder)
-    before = {str(path.relative_to(target)): path for path in sorted(target.rglob("*")) if path.is_file()}
-    others = sorted(set(before) - set(files))
+    texts = {paths.NOTEBOOKS / path.name: with_outputs(paths.NOTEBOOKS / path.name, path, folder) for path in executed}
+    figures = {path.name: path for path in sorted((folder / "figures").glob("*.png"))}
     whole = measured and {path.name for path in executed} >= {path.name for path in notebooks_of(paths.NOTEBOOKS)}
-    kept = others if not whole and made_with(folder) == made_with(target) else []
-    removed = [] if kept else others
-    old = [path for path in sorted(paths.FIGURES.glob("*.png")) if path.name not in [figure.name for figure in figures]]
-    old = old if whole and figures else []
-    notes += [f"not made by this part of the run, so kept in results/{name}: {', '.join(kept)}"] if kept else []
-    notes += [f"removed in results/{name}: {', '.join(removed)}"] if removed else []
-    notes += [f"removed in figures: {', '.join(path.name for path in old)}"] if old else []
+    files, old = small_files(folder), tables.settings_of(target)
+    others = {str(path.relative_to(target)): path for path in sorted(target.rglob("*")) if path.is_file()}
+    others = {file: path for file, path in others.items() if file not in files}
+    kept = others if not whole and all(made.get(key) == old.get(key) for key in SAME_RUN) else {}
     small, quoted = {}, set()
-    for file, path in ({file: before[file] for file in kept} | files).items():
+    for file, path in (kept | files).items():
         text = path.read_text(encoding="utf-8")
-        small[file] = without_paths(quotable(text, quoted) if path.suffix == ".csv" else text, folder)
-    replace_folder(target, small)
-    written = [target / file for file in files] + [paths.write_text(path, text) for path, text in texts.items()]
-    for path in old:
+        small[target / file] = without_paths(quotable(text, quoted) if path.suffix == ".csv" else text, folder)
+    written, notes = [paths.write_text(path, text) for path, text in small.items()], []
+    for file in others.keys() - kept.keys():  # after the writing: an interruption loses nothing
+        others[file].unlink()
+    if (shown := tables.published()) not in (None, target):
+        texts, figures = {}, {}
+        notes.append(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
+    gone = [path for path in sorted(paths.FIGURES.glob("*.png")) if whole and figures and path.name not in figures]
+    for path in gone:
         path.unlink()
-    for figure in figures:
-        paths.FIGURES.mkdir(exist_ok=True)
-        written.append(Path(shutil.copyfile(figure, paths.FIGURES / figure.name)))
+    paths.FIGURES.mkdir(exist_ok=True)
+    written += [Path(shutil.copyfile(path, paths.FIGURES / figure)) for figure, path in figures.items()]
+    written += [paths.write_text(path, text) for path, text in texts.items()]
+    changes = {
+        f"not made by this part of the run, so kept in results/{name}": kept,
+        f"removed in results/{name}": () if kept else others,
+        "removed in figures": [path.name for path in gone],
+    }
+    notes += [f"{words}: {', '.join(names)}" for words, names in changes.items() if names]
     return written + rebuild(), notes
 
 
 def check_rows(folder: Path, target: Path) -> None:
-    """Raise ValueError where a model's figures under greedy search could not be judged or repeated.
-
-    Each has both controls. What is not published yet says after how many steps of training it was measured (null: the
-    training did not count them), and its times, with how many threads.
-    """
-    rows = [row for row in paths.read_json(folder / "metrics.json")
-            if row.get("search") in (None, "greedy") and row["model"] != "no_vector"]  # fmt: skip
+    """ValueError for a model without both controls or, not published yet, threads (of its times) or training steps."""
     before = paths.read_json(target / "metrics.json") if (target / "metrics.json").is_file() else []
     lacking = []
-    for row in rows:
-        measured = {name: (row.get("controls") or {}).get(name) for name in CONTROLS}
-        if row not in before:
-            measured |= {"steps": "steps" in row, "threads": row.get("threads")}
-        name = model_name(row["model"], row["embedding_dim"], row.get("variant"))
-        lacking += [f"{name} {key}" for key, value in measured.items() if not value]
+    for row in paths.read_json(folder / "metrics.json"):
+        if row.get("search") in (None, "greedy") and row["model"] != "no_vector":
+            measured = {key: (row.get("controls") or {}).get(key) for key in ("no_vector", "shuffled_vector")}
+            if row not in before:
+                measured |= {"steps": "steps" in row, "threads": row.get("threads")}  # null: training counted none
+            lacking += [f"{name_of(row)} {key}" for key, value in measured.items() if not value]
     if lacking:
         raise ValueError(
             f"{folder / 'metrics.json'} lacks {', '.join(lacking)}; train the no-vector controls and "
             f'measure again: make run RUN={folder.name} ARGS="--only 03 04", then publish'
         )
-
-
-def made_with(folder: Path) -> list | None:
-    """What tells whether two folders hold results of one run: preset, seed, encoder, headlines; None: not known."""
-    if not (folder / "settings.json").is_file():
-        return None
-    record = paths.read_json(folder / "settings.json")
-    return [record.get(key) for key in ("preset", "seed", "encoder", "data_hash")]
 
 
 def small_files(folder: Path) -> dict[str, Path]:
@@ -135,27 +116,14 @@ def small_files(folder: Path) -> dict[str, Path]:
     return {str(f.relative_to(folder)): f for f in files if f.is_file() and not f.stem.endswith("_mine")}
 
 
-def replace_folder(target: Path, texts: dict[str, str]) -> None:
-    """Put a folder of these files alone in the place of `target`: filled beside it, then renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
-        new, old = Path(place, "new"), Path(place, "old")
-        for file, text in texts.items():
-            paths.write_text(new / file, text)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-
-
 def quotable(text: str, quoted: set[str]) -> str:
     """The text of a CSV file that quotes no headline beyond QUOTED different ones: its row stays, its texts are blank.
 
-    quoted: the headlines that other files quote, as `letters_key` gives them; those of this file are added. A column
-    of numbers, which headlines they are, quotes none.
+    quoted: the headlines that other files quote, as `letters_key` gives them; those of this file are added.
     """
     frame = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str)
     beyond = pd.Series(False, index=frame.index)
-    for column in [name for name in frame if name in HEADLINES and not frame[name].str.isdecimal().all()]:
+    for column in [c for c in frame if c in HEADLINES and not frame[c].str.isdecimal().all()]:  # or it holds numbers
         keys = frame[column].map(letters_key)
         new = [key for key in dict.fromkeys(keys) if key and key not in quoted]
         quoted.update(new[: QUOTED - len(quoted)])
@@ -167,24 +135,19 @@ def quotable(text: str, quoted: set[str]) -> str:
 
 
 def publish_model(run: str | Path, name: str) -> list[Path]:
-    """A run's model into data/models/<name>, in half precision, with the record of its training.
+    """A run's model into data/models/<name>, in half precision, with the record of its training; the files written.
 
-    Returns the files written. Raises FileNotFoundError where the run has no such model, ValueError for one that is
-    not small: the repository carries it.
+    Raises FileNotFoundError where the run has no such model, ValueError for one above LARGEST_MODEL.
     """
-    source = paths.run_folder(run) / "models" / name
-    if not (source / "training.json").is_file():
-        have = sorted(path.parent.name for path in source.parent.glob("*/training.json"))
-        raise FileNotFoundError(f"no trained model {name} in {source.parent}; there are {', '.join(have) or 'none'}")
-    model = InvertibleSentenceModel.from_pretrained(source)
+    source, target = paths.run_folder(run) / "models" / name, paths.DATA / "models" / name
+    model, record = InvertibleSentenceModel.from_pretrained(source, run), TrainingRecord.read(source)
     size = 2 * sum(tensor.numel() for tensor in model.state_dict().values())
     if size > LARGEST_MODEL:
         raise ValueError(f"{name} takes {size / 1e6:.1f} MB in half precision; at most {LARGEST_MODEL / 1e6:.0f} fit")
-    target = paths.DATA / "models" / name
     model.save_pretrained(target, half=True)
-    TrainingRecord.read(source).write(target)
-    record = target / "training.json"
-    paths.write_text(record, without_paths(record.read_text(encoding="utf-8")))
+    record.write(target)
+    file = target / "training.json"
+    paths.write_text(file, without_paths(file.read_text(encoding="utf-8")))
     return sorted(target.iterdir())
 
 
@@ -197,56 +160,40 @@ def rebuild() -> list[Path]:
     return written
 
 
-def with_outputs(source: Path, executed: Path) -> nbformat.NotebookNode:
+def with_outputs(source: Path, executed: Path, folder: Path) -> str:
     """A notebook of the series with the outputs and execution counts of its executed copy, as it is committed.
 
-    Only outputs come from the run, so prose that was mended since stays mended. Left behind are the injected cell,
-    papermill's and widgets' metadata, times, widget views and this machine's folders.
-    Raises ValueError where the code is no longer what ran.
+    Prose that was mended since stays mended. Left behind are the injected cell, papermill's and widgets' metadata,
+    times, widget views and this machine's folders. Raises ValueError where the code is no longer what ran.
     """
-    if not source.is_file():
-        raise ValueError(f"{executed} ran, but {source.name} is not among the notebooks any more")
     notebook, ran = (nbformat.read(path, as_version=4) for path in (source, executed))
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     done = [c for c in ran.cells if c.cell_type == "code" and "injected-parameters" not in c.metadata.get("tags", [])]
     if [cell.source for cell in cells] != [cell.source for cell in done]:
-        run = executed.parent.parent.name
-        raise ValueError(f"the code of {source.name} has changed since run {run}; run it again: --resume --run {run}")
-    for cell in notebook.cells:
-        for key in CELL_METADATA:
-            cell.metadata.pop(key, None)
-    for key in NOTEBOOK_METADATA:
-        notebook.metadata.pop(key, None)
+        raise ValueError(f"the code of {source.name} has changed since run {folder.name}; go on with it: --resume")
+    for part in (notebook, *notebook.cells):
+        part.metadata = {key: value for key, value in part.metadata.items() if key not in METADATA}
     count = 0  # counted anew: the injected cell took a number
     for cell, result in zip(cells, done, strict=True):
-        outputs = [output for output in result.outputs if not set(output.get("data", {})) & set(WIDGET)]
-        cell.outputs = [_clean_output(output, executed.parent.parent) for output in outputs]
         count += result.execution_count is not None
         cell.execution_count = count if result.execution_count is not None else None
+        cell.outputs = [output for output in result.outputs if not WIDGETS & set(output.get("data", {}))]
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = cell.execution_count
-    return notebook
-
-
-def _clean_output(output: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    """An output without this machine's folders."""
-    if "text" in output:
-        output.text = without_paths(output.text, folder)
-    for kind, value in output.get("data", {}).items():
-        if kind == "image/png":
-            output.data[kind] = of_few_colours(value)
-        elif isinstance(value, str):
-            output.data[kind] = without_paths(value, folder)
-    return output
+            if "text" in output:
+                output.text = without_paths(output.text, folder)
+            for kind, value in output.get("data", {}).items():
+                if isinstance(value, str):
+                    output.data[kind] = of_few_colours(value) if kind == "image/png" else without_paths(value, folder)
+    return nbformat.writes(notebook)
 
 
 def of_few_colours(picture: str) -> str:
     """A PNG in base64 with 256 colours, where that is smaller: figures have few, and a notebook holds many figures."""
     image, small = Image.open(io.BytesIO(base64.b64decode(picture))), io.BytesIO()
     image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
-    found = base64.b64encode(small.getvalue()).decode()
-    return found if len(found) < len(picture) else picture
+    return min(base64.b64encode(small.getvalue()).decode(), picture, key=len)
 
 
 def without_paths(text: str, folder: Path | None = None) -> str:
@@ -254,22 +201,12 @@ def without_paths(text: str, folder: Path | None = None) -> str:
     text = re.sub(re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py", "cell", text)
     places = [(folder, f"runs/{folder.name}")] if folder else []
     places += [(os.environ.get("INVLIB_DATA"), "$INVLIB_DATA"), (paths.ROOT, "."), (paths.ROOT.parent, "..")]
-    places += [(Path.home(), "~")]
-    for place, short in places:
-        if not place or Path(place).resolve() == Path("/"):
-            continue
-        for form in dict.fromkeys((str(place), str(Path(place).resolve()))):
+    for place, short in [*places, (Path.home(), "~")]:
+        for form in sorted({str(place), str(Path(place).resolve())} - {"/"}) if place else ():
             if short == ".":
                 text = re.sub(re.escape(form) + r"/(?=[\w.])", "", text)
-            text = re.sub(re.escape(form) + r"(?![\w-])", lambda _, short=short: short, text)
+            text = re.sub(re.escape(form) + r"(?![\w-])", short, text)
     return text
-
-
-def _preset(folder: Path) -> str:
-    """The preset that a run was made with."""
-    if not (folder / "settings.json").is_file():
-        raise FileNotFoundError(f"{folder} has no settings.json that tells its preset; give the name: --name study")
-    return paths.read_json(folder / "settings.json")["preset"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -279,21 +216,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", help="folder in results/; by default the run's preset")
     parser.add_argument("--model", help="a model of the run, which goes to data/models in half precision; nothing else")
     args = parser.parse_args(argv)
-    notes: list[str] = []
+    if args.model and not args.run:
+        parser.error(f"name the run that has the model {args.model}")
     try:
-        if args.model and not args.run:
-            raise ValueError(f"name the run that has the model {args.model}")
         if args.model:
-            written = publish_model(args.run, args.model)
-        elif args.run:
-            written, notes = publish(args.run, args.name)
+            written, notes = publish_model(args.run, args.model), []
         else:
-            written = rebuild()
+            written, notes = publish(args.run, args.name) if args.run else (rebuild(), [])
     except (FileNotFoundError, ValueError) as error:
         print(f"invlib.series.publish: {error}", file=sys.stderr)
         return 2
-    print(*(path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path for path in written), sep="\n")
-    print(*notes, sep="\n", end="\n" if notes else "")
+    print(*map(os.path.relpath, written), *notes, sep="\n")
     return 0
 
 

@@ -25,8 +25,8 @@ NAMES = {  # columns of a curve or a table -> the label of the axis
     "epoch": "epochs",
     "step": "steps",
     "minutes": "training time (minutes)",
-    "train_loss": "training loss (nats a word piece)",
-    "validation_loss": "validation loss (nats a word piece)",
+    "train_loss": "training loss (nats per word piece)",
+    "validation_loss": "validation loss (nats per word piece)",
     "sent_sim_loss": "sent_sim_loss (1 - cosine)",
     "learning_rate": "learning rate",
 } | {metric.name: metric.label for metric in METRICS}
@@ -274,7 +274,7 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, ceiling_bits: float) -> Axes:
     ax.set_xticks(sizes, sizes, rotation=60)
     ax.minorticks_off()
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return label_axes(ax, "numbers kept for a headline (log scale)", "recovered bits a headline")
+    return label_axes(ax, "numbers kept for a headline (log scale)", "recovered bits per headline")
 
 
 def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=None, **bars) -> Axes:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from invlib import paths
-from invlib.data import kaggle
+from invlib.data import sources
 from invlib.data.headlines import load_headlines
 from invlib.data.synthetic import synthetic_headlines
 from invlib.series import notebooks, preflight
@@ -26,12 +26,13 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.delenv("INVLIB_DATA", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(preflight, "reachable", lambda _: False)
+    monkeypatch.setattr(preflight, "hub_answers", lambda: False)
 
 
 def test_data_check(tmp_path, monkeypatch):
     """The sources in order, and what each lacks."""
     monkeypatch.setenv("INVLIB_DATA", str(tmp_path / "none"))
-    assert "no such file or folder, seen from" in preflight.check_data(None, "cpu", True).found
+    assert "is no folder, seen from" in preflight.check_data(None, "cpu", True).found
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "reuters_headlines.csv").write_text(TABLE)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -45,12 +46,13 @@ def test_data_check(tmp_path, monkeypatch):
     assert preflight.check_data("synthetic", "study", False).ok
     assert not preflight.check_data("some/name", "cpu", True).ok
     monkeypatch.setattr(preflight, "reachable", lambda _: True)
+    monkeypatch.setattr(preflight, "hub_answers", lambda: True)
     assert preflight.check_data("some/name:en:train", "cpu", True).ok
     assert "will be downloaded" in preflight.check_data(None, "study", False).found
     (tmp_path / "data" / "raw").mkdir(parents=True)
     (tmp_path / "data" / "raw" / "cnbc_headlines.csv").write_text(TABLE)
     check = preflight.check_data(None, "study", False)
-    assert check.found == "data/raw: cnbc_headlines.csv; 20 headlines before near-duplicates go"
+    assert check.found == "data/raw: cnbc_headlines.csv; 20 different headlines"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,7 @@ def test_data_check(tmp_path, monkeypatch):
         ("own.txt", "\n".join(TEXTS[:19]), None),
         ("own.txt", "\n".join(TEXTS[:19] + [TEXTS[0].upper()]), None),
         ("own.txt", "\n".join(TEXTS), "title"),
+        ("own.txt", "\n".join(f"a b c d e f g h i j k l x{i}" for i in range(40)), None),  # near-duplicates
         ("own.parquet", "PAR1", None),
         ("folder/notes.txt", "\n".join(TEXTS), None),
         ("synthetic", None, "title"),
@@ -94,7 +97,7 @@ def test_a_download_that_kagglehub_holds_is_found_without_a_network(tmp_path, mo
     """By kagglehub's own places and marks; one that was broken off, or whose files are gone, is none."""
     from kagglehub import cache, handle
 
-    held = handle.DatasetHandle(*kaggle.KAGGLE.split("/"), 5)
+    held = handle.DatasetHandle(*sources.KAGGLE.split("/"), 5)
     for path in (None, "cnbc_headlines.csv"):  # of a single file the rest is not there
         cache.Cache().mark_as_complete(held, path)
     assert not preflight.check_data(None, "study", False).ok
@@ -109,7 +112,7 @@ def test_a_download_that_kagglehub_holds_is_found_without_a_network(tmp_path, mo
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".cache").mkdir()
     (tmp_path / "kaggle").rename(tmp_path / ".cache" / "kagglehub")
-    assert preflight.check_data(None, "study", False).ok and kaggle.kaggle_cached().is_dir()
+    assert preflight.check_data(None, "study", False).ok and sources.kaggle_cached().is_dir()
 
 
 def test_model_check(tmp_path, monkeypatch):

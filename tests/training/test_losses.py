@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional as F
 
 from invlib.encoders.batches import collate
-from invlib.encoders.sentence_pooling import mean_pooling
 from invlib.training.losses import draw_candidates, nearest_pieces, reconstruction_loss, sent_sim_loss
 
 
@@ -110,7 +109,7 @@ def test_saying_the_reference_surely_costs_nothing(tiny_model, tiny_material, fl
     batch = first_batch(tiny_material, model)
     where = batch["input_ids"].device
     states = encoder.token_embeddings(batch["input_ids"], batch["attention_mask"])
-    batch["reference"] = mean_pooling(states, batch["attention_mask"])
+    batch["reference"] = encoder.pool(states, batch["attention_mask"])
 
     def certain(labels):
         return SimpleNamespace(logits=lambda states: 100 * F.one_hot(labels, encoder.vocab_size).float())
