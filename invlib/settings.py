@@ -6,6 +6,7 @@ import json
 import operator
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -163,31 +164,27 @@ def load_preset(preset: str | None = "auto", **overrides) -> Settings:
     if name not in choices:
         raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(choices)}, or auto")
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
-    known = [f.name for f in FIELDS]
-    if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
     values = {k: v for k, v in {**presets.get("common", {}), **presets[name]}.items() if k != "per_row"}
     if "row" in given and "embedding_dim" in given:
         values |= row_values(name, given["row"], given["embedding_dim"], given.get("variant"))
-    values |= {**given, "preset": name, "given": frozenset(given)}
-    settings = Settings(**with_tuples(values))
+    values |= {**given, "preset": name}
+    known = [f.name for f in FIELDS]
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
+    settings = Settings(**with_tuples(values), given=frozenset(given))
     check(settings)
     return settings
 
 
 def with_tuples(values: dict) -> dict:
-    """The values with lists, and names in one string, as the tuples that `Settings` holds."""
+    """The values with lists, single entries, and entries in one string ('256 128'), as the tuples of `Settings`."""
     made = dict(values)
     for name in set(values) & set(TUPLES):
         entries = values[name]
         if isinstance(entries, str):
             entries = entries.replace(",", " ").split()
-        if name == "lm_widths":
-            try:
-                entries = [int(width) for width in ([entries] if isinstance(entries, int) else entries)]
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"setting lm_widths is {values[name]!r}; give whole numbers, as '256 128'") from error
-        made[name] = tuple(entries)
+            entries = [int(e) if name == "lm_widths" and e.isdecimal() else e for e in entries]
+        made[name] = tuple(entries) if isinstance(entries, Iterable) else (entries,)
     return made
 
 
@@ -200,6 +197,9 @@ def check(settings: Settings) -> None:
         raise ValueError(f"max_length {s.max_length} is above n_positions {s.n_positions}; raise the latter")
     if s.n_embd and s.n_embd % s.n_head:
         raise ValueError(f"n_embd {s.n_embd} can't be shared by n_head {s.n_head}; choose a divisor of {s.n_embd}")
+    if not s.n_embd and s.row and s.embedding_dim and ROWS[s.row].decoder == "transformer":
+        if s.embedding_dim % s.n_head:  # the decoder is as wide as the vector
+            raise ValueError(f"n_embd 0 is the vector's {s.embedding_dim}, which n_head {s.n_head} can't share")
     if not s.encoder_layers or not s.lm_widths:
         raise ValueError("encoder_layers and lm_widths each need at least one entry")
     if odd := [width for width in s.lm_widths if width % 32]:
@@ -216,12 +216,13 @@ def check(settings: Settings) -> None:
 def check_value(f: dataclasses.Field, value) -> None:
     """ValueError for a value of another kind than its setting's, or outside its limits; a whole number is a float."""
     meaning, limits = f.metadata["meaning"], f.metadata["limits"]
-    kinds = get_args(f.type) or (f.type,)
+    kinds = tuple(kind for kind in get_args(f.type) or (f.type,) if kind is not Ellipsis)
     allowed = (*kinds, int) if float in kinds else kinds
-    if f.name not in TUPLES and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds)):
-        wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise ValueError(f"setting {f.name} is {value!r}; it has to be of the kind {wanted}: {meaning}")
-    for entry in value if isinstance(value, tuple) else (value,):
+    for entry in value if f.name in TUPLES else (value,):
+        if not isinstance(entry, allowed) or (isinstance(entry, bool) and bool not in kinds):
+            wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+            wanted = f"hold entries of the kind {wanted}" if f.name in TUPLES else f"be of the kind {wanted}"
+            raise ValueError(f"setting {f.name} is {value!r}; it has to {wanted}: {meaning}")
         for limit, bound in limits.items() if entry is not None else ():
             holds, words = LIMITS[limit]
             if not holds(entry, bound):

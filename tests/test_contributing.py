@@ -27,7 +27,7 @@ def toy_row(monkeypatch):
             features["sentence_embedding"] = features["token_embeddings"][:, 1]
             return features
 
-    monkeypatch.setitem(rows.ROWS, "toy", Row("first", "transformer", "C8"))
+    monkeypatch.setitem(rows.ROWS, "toy", Row("first", "transformer", "C7"))
     yield FirstPooling
     pooling.POOLINGS.pop("first")
 

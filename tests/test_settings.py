@@ -110,13 +110,29 @@ def test_what_a_variant_may_be():
         {"n_generate": -5}, {"n_generate": 0}, {"n_bootstrap": 0}, {"n_validation": -3}, {"dropout": 1.5},
         {"interpolation_noise_share": 3.0}, {"sampled_negatives": -1}, {"n_head": 3}, {"stop_patience": 0},
         {"weight_decay": -1.0}, {"sent_sim_size": -1}, {"word_embeddings": "ecnoder"}, {"ablations": "plian"},
-        {"n_headlines": 5}, {"max_steps": 0}, {"lm_widths": 33}, {"n_layer": True},
+        {"n_headlines": 5}, {"max_steps": 0}, {"lm_widths": 33}, {"n_layer": True}, {"rows": 5}, {"rows": [1]},
+        {"encoder_layers": 5}, {"lm_widths": [64.5]}, {"lm_widths": "64 wide"}, {"lm_widths": True},
     ],
 )  # fmt: skip
 def test_every_setting_has_its_bounds(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=name):
         load_preset("cpu", **wrong)
+
+
+def test_widths_that_belong_together():
+    with pytest.raises(ValueError, match="n_embd 0 is the vector's 386, which n_head 4 can't share"):
+        load_preset("cpu", row="att_pool", embedding_dim=386, slots=2, n_embd=0)
+    assert load_preset("cpu", row="rnn", embedding_dim=385, n_embd=0).n_embd == 0  # an LSTM has no heads
+    assert load_preset("cpu", lm_widths=64).lm_widths == load_preset("cpu", lm_widths="64").lm_widths == (64,)
+
+
+def test_a_misspelt_setting_in_presets_is_named(monkeypatch):
+    presets = read_presets()
+    presets["cpu"]["minuts"] = 3
+    monkeypatch.setattr(module, "read_presets", lambda: presets)
+    with pytest.raises(ValueError, match="unknown setting minuts"):
+        load_preset("cpu")
 
 
 def test_every_default_is_within_its_bounds():

@@ -56,9 +56,7 @@ def reference_model(run: str | Path, settings: Settings, material: Material) -> 
     return InvertibleSentenceModel.from_pretrained(folder), model_hash(folder)
 
 
-def reference_nats(
-    run: str | Path, split: str, settings: Settings, material: Material
-) -> tuple[np.ndarray, str]:
+def reference_nats(run: str | Path, split: str, settings: Settings, material: Material) -> tuple[np.ndarray, str]:
     """Cross-entropy of each of a split's headlines under the reference language model, (N,) nats, and its hash."""
     model, weights = reference_model(run, settings, material)
     return teacher_forced(model, material.dataset(split, layers=()), top_k=(1,))["nats"], weights

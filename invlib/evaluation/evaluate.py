@@ -229,7 +229,7 @@ def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring
     """Milliseconds per headline to encode and to decode, of several models in one sitting, by name.
 
     Each is called once before, and the median of REPEATS turns counts; the models take turns, so that a busy moment of
-    the machine meets all of them. threads: of torch, on the CPU.
+    the machine meets all of them. threads: of torch, on the CPU. None where no headline can be encoded again.
     """
     m, seconds = measuring, {name: ([], []) for name in models}
     for turn in range(REPEATS + 1):
@@ -240,20 +240,23 @@ def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring
             encoded = time.perf_counter()
             model.generate_ids(vectors, num_beams=m.num_beams)
             ended = time.perf_counter()
-            if turn:
-                seconds[name][0].append((encoded - started) / max(len(texts), 1))
-                seconds[name][1].append((ended - encoded) / max(len(texts), 1))
+            if turn and texts:
+                seconds[name][0].append((encoded - started) / len(texts))
+                seconds[name][1].append((ended - encoded) / len(texts))
+
+    def milliseconds(times: list[float]) -> float | None:
+        return 1000 * statistics.median(times) if times else None
+
     return {
         name: {
-            "encode_ms": 1000 * statistics.median(encode), "decode_ms": 1000 * statistics.median(decode),
-            "threads": torch.get_num_threads(),
+            "encode_ms": milliseconds(encode), "decode_ms": milliseconds(decode), "threads": torch.get_num_threads()
         }
         for name, (encode, decode) in seconds.items()
     }  # fmt: skip
 
 
 def encodable(model, ids: list[list[int]]) -> list[str]:
-    """The texts of those headlines that can be encoded again: not those that were cut, or are of [UNK] alone."""
+    """The texts of those headlines that can be encoded again: '[UNK]' or a word that was cut may need more pieces."""
     texts = model.text(ids)
     lengths = [len(row) for row in model.encoder.tokenizer(texts)["input_ids"]]
     return [text for text, n in zip(texts, lengths, strict=True) if 2 < n <= model.config.max_length]

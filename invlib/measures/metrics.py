@@ -89,7 +89,6 @@ METRICS = (
     Metric("recall_at_10", "vectors", ("recall_at_10",), mean, "recall@10 of the encoder's neighbours", "recall@10",
            digits=2, about="vector"),
 )  # fmt: skip
-BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 def measure(of: str, found: dict, n_bootstrap: int) -> tuple[dict, dict]:

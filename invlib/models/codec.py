@@ -30,8 +30,7 @@ class Codec:
       token where it was generated;
     - encoder, its `FrozenEncoder`; config: max_length, embedding_dim, and the special ids.
 
-    components: the PCA (H, p) float32 that makes the first p numbers of a vector of the encoder's sentence embedding;
-    None where a vector has no such prefix.
+    components: the PCA (H, p) of the encoder's sentence embedding that makes a vector's first p numbers, or None.
     """
 
     components: np.ndarray | None = None
@@ -39,7 +38,7 @@ class Codec:
     def token_log_probabilities(self, z, ids: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         """The log-probability in nats of each piece given the vector and the pieces before it: a tuple a sentence.
 
-        z (N, D); ids: N lists as `generate_ids` gives them. ValueError for a codec without probabilities.
+        z (N, D); ids: N lists as `generate_ids` gives them. ValueError where there are none.
         """
         raise ValueError(f"{type(self).__name__} has no probabilities: its texts are read, not predicted")
 
@@ -54,8 +53,7 @@ class Codec:
     def decode(self, z, num_beams: int = 1, return_scores: bool = False, **search) -> list[str] | list[Decoded]:
         """Vectors (N, D) -> texts, by greedy search or, with num_beams > 1, beam search.
 
-        return_scores: give each text as `Decoded`; its scores are teacher-forced, at temperature 1, whatever the
-        search. `search` as in `generate_ids`.
+        return_scores: each text as `Decoded`, its scores teacher-forced, at temperature 1, whatever the search.
         """
         ids = self.generate_ids(z, num_beams=num_beams, **search)
         texts = self.text(ids)
@@ -75,7 +73,7 @@ class Codec:
         """The vectors as a (N, D) float32 array; ValueError for a wrong width or shape, NaN or infinity."""
         expected = f"expected numbers of shape (N, {self.config.embedding_dim})"
         try:
-            z = np.array(z.detach().float().cpu() if hasattr(z, "detach") else z, dtype=np.float32, order="C")
+            z = np.array(z.detach().float().cpu().numpy() if hasattr(z, "detach") else z, dtype=np.float32, order="C")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{expected}: {error}") from error
         if z.ndim != 2 or z.shape[1] != self.config.embedding_dim:

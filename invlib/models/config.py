@@ -73,14 +73,11 @@ class InvertibleConfig(PreTrainedConfig):
     def read(cls, folder: Path) -> "InvertibleConfig":
         """The config of a saved model; ValueError that names the file of another kind of model."""
         file = folder / "config.json"
-        values = paths.read_json(file)
-        kind = values.pop("model_type", None) if isinstance(values, dict) else None
-        if kind != cls.model_type:
-            raise ValueError(f"{file} is of the type {kind!r}, not {cls.model_type!r}; give a model of this workbook")
         try:
-            return cls(**{RENAMED.get(name, name): value for name, value in values.items()})
+            values = dict(paths.read_json(file)).items()
+            return cls(**{RENAMED.get(name, name): value for name, value in values if name != "model_type"})
         except (TypeError, ValueError, StrictDataclassError) as error:
-            raise ValueError(f"{file} is no config that this version of invlib reads: {error}") from error
+            raise ValueError(f"{file} is no config of this workbook's models: {error}") from error
 
 
 def prefix_size(embedding_dim: int, slots: int) -> int:

@@ -52,9 +52,9 @@ class TiedVocabulary(nn.Module):
 
     @torch.no_grad()
     def start_at_frequencies(self, counts: Tensor) -> None:
-        """Start the output's bias at each word piece's log-frequency, counts (V,).
+        """Start the bias at each word piece's log-frequency, counts (V,); else the first steps learn just that.
 
-        Else the first steps learn just that, and push an LSTM encoder's vector all one way until it is saturated.
+        They would push an LSTM encoder's vector all one way, until it is saturated.
         """
         smoothed = counts.to(self.bias) + 0.1  # a piece that never occurred stays possible
         self.bias.copy_((smoothed / smoothed.sum()).log())
@@ -151,11 +151,8 @@ class TransformerDecoder(nn.Module):
 
     def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
         return self.gpt2.transformer(
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),  # padding follows the text: the causal mask hides it already
-            encoder_hidden_states=self.memory(sentence_embedding),
-            use_cache=False,
-        ).last_hidden_state
+            input_ids=input_ids, encoder_hidden_states=self.memory(sentence_embedding), use_cache=False
+        ).last_hidden_state  # padding follows the text: the causal mask hides it
 
     def generator(self, sentence_embedding: Tensor):
         return self.gpt2, {"encoder_hidden_states": self.memory(sentence_embedding)}

@@ -22,9 +22,8 @@ from invlib.rows import ROWS
 from invlib.settings import Settings, device
 
 SEARCH = (  # what `generate_ids` takes of transformers' GenerationConfig beside num_beams
-    "bad_words_ids", "do_sample", "early_stopping", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty",
-    "length_penalty", "min_length", "min_new_tokens", "min_p", "no_repeat_ngram_size", "renormalize_logits",
-    "repetition_penalty", "sequence_bias", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
+    "bad_words_ids", "do_sample", "early_stopping", "length_penalty", "min_length", "min_p", "no_repeat_ngram_size",
+    "repetition_penalty", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
 )  # fmt: skip
 
 
@@ -43,8 +42,7 @@ def build_model(settings: Settings, encoder: FrozenEncoder) -> "InvertibleSenten
 class InvertibleSentenceModel(PreTrainedModel, Codec):
     """`encode` sentences into (N, D) vectors and `decode` vectors back into text.
 
-    The frozen encoder is no submodule: it is loaded by name on first use, checked against its hash, shared between
-    models and left out of checkpoints.
+    The frozen encoder is no submodule: it is loaded by name on first use, checked against its hash, and never saved.
     """
 
     config_class = InvertibleConfig
@@ -60,8 +58,6 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
 
     def init_weights(self):
         """Every module has started its own weights: transformers, which calls this, is to leave them alone."""
-
-    # The frozen encoder
 
     @property
     def encoder(self) -> FrozenEncoder:
@@ -93,26 +89,20 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         found = getattr(self.pooling, "components", None)
         return None if found is None else found.float().cpu().numpy()
 
-    # Training
-
     def pool(self, batch: dict[str, Tensor]) -> Tensor:
         """input_ids, attention_mask (B, T), token_embeddings (B, T, H * layers) -> sentence_embedding (B, D)."""
-        features = dict(batch)
         if self.reads_states:
-            features["token_embeddings"] = batch["token_embeddings"].to(self.dtype)
-        return self.pooling(features)["sentence_embedding"]
+            batch = {**batch, "token_embeddings": batch["token_embeddings"].to(self.dtype)}
+        return self.pooling(batch)["sentence_embedding"]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, sentence_embedding: Tensor | None = None,
         move: Callable[[Tensor, dict], dict] | None = None, **more,
     ) -> dict[str, Tensor]:  # fmt: skip
-        """Teacher-forced states of the decoder.
+        """Teacher-forced: sentence_embedding (B, D), and states (N, n_embd) and labels (N,) of every piece after [CLS].
 
-        input_ids, attention_mask (B, T) int64, and what `pool` reads; sentence_embedding (B, D) takes the place of the
-        pooled one. Returns sentence_embedding, and states (N, n_embd) and labels (N,) of the N positions that have a
-        label: every word piece after [CLS], the end token included, no padding.
-
-        move: takes the vectors (B, D) and the whole batch; returns the batch to decode in its place.
+        input_ids, attention_mask (B, T) int64, and what `pool` reads; a given sentence_embedding takes the place of the
+        pooled one. move: takes the vectors and the whole batch; returns the batch to decode in its place.
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, **more}
         batch["sentence_embedding"] = self.pool(batch) if sentence_embedding is None else sentence_embedding
@@ -130,8 +120,6 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
 
     def n_trainable(self) -> int:
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
-
-    # Sentences to vectors
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Sentences -> (N, D) float32. ValueError for an empty sentence or one that is too long."""
@@ -154,8 +142,6 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
             batch = {**batch, "token_embeddings": self.encoder.token_embeddings(**batch, layers=self.reads_layers)}
         return {k: v.to(self.device) for k, v in batch.items()}
 
-    # Vectors to sentences
-
     def as_tensor(self, z) -> Tensor:
         """What `check_vectors` accepts as a tensor (N, D), on the model's device and in its precision."""
         return torch.from_numpy(self.check_vectors(z)).to(self.device, self.dtype)
@@ -167,25 +153,23 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         `search`: options of transformers' GenerationConfig that `SEARCH` lists; TypeError for any other. The one-pass
         decoder takes the likeliest piece of each position, whatever num_beams is, and no option.
         """
+        c, out, taken = self.config, [], SEARCH if hasattr(self.decoder, "generator") else ()
         if num_beams < 1:
             raise ValueError(f"num_beams={num_beams}: 1 is greedy search, more is beam search")
-        if unknown := set(search) - set(SEARCH):
+        if unknown := set(search) - set(taken):
             raise TypeError(
-                f"no option {', '.join(sorted(unknown))}; options are num_beams, batch_size, {', '.join(SEARCH)}. Each "
-                "vector gives one text, of the config's max_length at most; decode(z, return_scores=True) gives scores"
+                f"no option {', '.join(sorted(unknown))}: the {c.decoder} decoder takes num_beams, batch_size"
+                f"{', '.join(('', *taken))}; decode(z, return_scores=True) gives scores; max_length is {c.max_length}"
             )
         self.eval()
         _ = self.encoder  # as in `forward`
-        c, out = self.config, []
         same = {key: getattr(c, key) for key in ("max_length", "bos_token_id", "eos_token_id", "pad_token_id")}
         how = GenerationConfig(num_beams=num_beams, use_cache=c.decoder == "transformer", **same, **search)
         for part in split(self.as_tensor(z), batch_size):
             bos = torch.full((len(part), 1), c.bos_token_id, device=self.device)
-            if hasattr(self.decoder, "generator"):
+            if taken:
                 lm, inputs = self.decoder.generator(part)
                 ids = lm.generate(bos, generation_config=how, **inputs)[:, 1:]
-            elif search:
-                raise ValueError(f"the {c.decoder} decoder has no search: it takes no {', '.join(search)}")
             else:
                 ids = self.logits(self.decoder.decode_states(part, bos.expand(-1, c.max_length - 1))).argmax(-1)
             out += [until_end(row, c.eos_token_id) for row in ids.tolist()]
@@ -199,21 +183,18 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
             raise ValueError(f"{len(z)} vectors and the ids of {len(ids)} texts; give one list of ids for each vector")
         for vectors, part in zip(split(z, batch_size), split(ids, batch_size), strict=True):
             batch = self.encoder.pad([[self.config.bos_token_id, *row] for row in part])
-            batch = {k: v.to(self.device) for k, v in batch.items()}
-            output = self(**batch, sentence_embedding=vectors)
+            output = self(**{k: v.to(self.device) for k, v in batch.items()}, sentence_embedding=vectors)
             scores = self.logits(output["states"]).float().log_softmax(-1)  # (all pieces, V)
             chosen = scores.gather(1, output["labels"].unsqueeze(1)).flatten().cpu()
             found += [tuple(row.tolist()) for row in chosen.split([len(row) for row in part])]
         return found
 
-    # Saving and loading
-
     def save_pretrained(
         self, folder: str | Path, state_dict: dict | None = None, half: bool = False, is_main_process: bool = True
     ) -> None:
-        """config.json and model.safetensors (the frozen encoder left out), each renamed into place when whole.
+        """config.json and model.safetensors, each renamed into place when whole; half: in half precision.
 
-        half: weights in half precision. state_dict and is_main_process: as transformers' Trainer gives them.
+        state_dict and is_main_process: as transformers' Trainer gives them.
         """
         if not is_main_process:
             return
@@ -250,10 +231,7 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return model.to(device()).eval()
 
     def to_sentence_transformer(self):
-        """The encoding half as a SentenceTransformer, with the same weights, vectors and errors.
-
-        Where invlib is installed, SentenceTransformer(folder, trust_remote_code=True) loads what it saves.
-        """
+        """The encoding half; SentenceTransformer(folder, trust_remote_code=True) loads what it saves."""
         from sentence_transformers import SentenceTransformer
 
         from invlib.models.sentence_transformer import InvertiblePooling

@@ -48,14 +48,11 @@ class PackedIds(Codec):
         levels = np.arange(2**bits)
         self.gray = levels ^ (levels >> 1)  # (2 ** bits,): the bits that a level stands for
         self.level_of = np.argsort(self.gray)
-        self.middle = (2**bits - 1) / 2
-        self.spread = np.sqrt((4**bits - 1) / 12)  # root mean square of the levels around their middle
+        self.middle, self.spread = levels.mean(), levels.std()
         self.scale = code_weight / np.sqrt(self.code_size)
 
-    # ids <-> numbers of root mean square 1
-
     def numbers(self, ids: np.ndarray) -> np.ndarray:
-        """One copy of the ids: (N, L) -> (N, P), P = L * id_bits / bits rounded up."""
+        """One copy of the ids: (N, L) -> (N, P) of root mean square 1, P = L * id_bits / bits rounded up."""
         bits = to_bits(ids, self.id_bits).reshape(len(ids), -1)
         bits = np.pad(bits, ((0, 0), (0, -bits.shape[1] % self.bits))).reshape(len(ids), -1, self.bits)
         return (self.level_of[from_bits(bits)] - self.middle) / self.spread
@@ -66,8 +63,6 @@ class PackedIds(Codec):
         bits = to_bits(self.gray[levels], self.bits).reshape(len(numbers), -1)[:, : length * self.id_bits]
         ids = from_bits(bits.reshape(len(numbers), length, self.id_bits))
         return np.where(ids < self.encoder.vocab_size, ids, self.config.unk_token_id)
-
-    # Sentences <-> vectors
 
     def pack(self, sentence_embeddings: np.ndarray, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """Sentence embeddings (N, H) and their ids, [CLS] and [SEP] included -> vectors (N, D) float32."""
@@ -87,10 +82,10 @@ class PackedIds(Codec):
         return self.pack(self.encoder.sentence_embedding(texts, length, batch_size).numpy(), ids)
 
     def generate_ids(self, z, num_beams: int = 1) -> list[list[int]]:
-        """Vectors (N, D) -> ids of each text, [CLS] left out, up to and with the first end token.
+        """As `Codec` says; `num_beams` changes nothing.
 
         For each length that the sentence may have, the copies are averaged, read, and written again with the end
-        token in its place; the length of the smallest misfit is taken. `num_beams` changes nothing.
+        token in its place; the length of the smallest misfit is taken.
         """
         code = self.check_vectors(z)[:, self.prefix :] / self.scale
         if not len(code):

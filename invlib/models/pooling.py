@@ -1,6 +1,6 @@
 """Pooling: from the token states of a sentence to its ONE vector.
 
-As the modules of sentence-transformers do, each sets `sentence_embedding` (B, D) in a dictionary of features, which
+As the modules of sentence-transformers do, each adds `sentence_embedding` (B, D) to a dictionary of features, which
 holds token_embeddings (B, T, input_size), the encoder's layers side by side, and input_ids, attention_mask (B, T).
 
 A new one is a subclass of `Pooling` here, and a row in invlib/rows.py.
@@ -68,8 +68,7 @@ class AttentionPooling(Pooling):
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         x = features["token_embeddings"]
         weights = self.weights(x, features["attention_mask"]).unsqueeze(1).to(x.dtype)
-        features["sentence_embedding"] = (weights @ self.proj(x)).squeeze(1)  # (B, 1, T) @ (B, T, D) -> (B, 1, D)
-        return features
+        return features | {"sentence_embedding": (weights @ self.proj(x)).squeeze(1)}  # (B, 1, T) @ (B, T, D)
 
 
 class CLSPooling(Pooling):
@@ -83,8 +82,7 @@ class CLSPooling(Pooling):
             raise ValueError(f"the [CLS] state has {input_size} numbers, not {embedding_dim}: give D = {input_size}")
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        features["sentence_embedding"] = features["token_embeddings"][:, 0]
-        return features
+        return features | {"sentence_embedding": features["token_embeddings"][:, 0]}
 
 
 class RNNPooling(Pooling):
@@ -102,8 +100,7 @@ class RNNPooling(Pooling):
         x, lengths = self.embeddings(features["input_ids"]), features["attention_mask"].sum(1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         _, (last, _) = self.lstm(packed)
-        features["sentence_embedding"] = last[-1]
-        return features
+        return features | {"sentence_embedding": last[-1]}
 
 
 class ConstantPooling(Pooling):
@@ -117,19 +114,15 @@ class ConstantPooling(Pooling):
         self.register_buffer("constant", torch.ones(embedding_dim))
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        features["sentence_embedding"] = self.constant.expand(len(features["input_ids"]), -1)
-        return features
+        return features | {"sentence_embedding": self.constant.expand(len(features["input_ids"]), -1)}
 
 
 class MultiQueryPooling(Pooling):
     """K learned queries, each with an attention over the tokens of its own; query k writes slot k of the vector.
 
-    scores[k, t] = queries[k] . keys(x[t]) + positions[k, t]; slot k = sum over t of softmax(scores)[k, t] * proj(x[t]),
-    of embedding_dim / K numbers. slots: K.
+    scores[k, t] = queries[k] . keys(x[t]) + positions[k, t]; slot k = sum over t of softmax(scores)[k, t] * proj(x[t]).
 
-    position_start: query k starts at token k + 1, the k-th word piece after [CLS], by its bias in `positions`. Else
-    every query starts as an average over all tokens.
-
+    position_start: query k starts at token k + 1 by its bias in `positions`; else as an average over all tokens.
     numbers_per_piece: 0, or the most numbers that one word piece gets. There is then one query for each position. As
     many write as the sentence has pieces; their numbers are interleaved, and a few hold the length (code_layout.py).
     """
@@ -171,17 +164,15 @@ class MultiQueryPooling(Pooling):
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         code = self.code(features["token_embeddings"], features["attention_mask"])
-        features["sentence_embedding"] = code * code.shape[-1] ** 0.5  # a mean square of 1
-        return features
+        return features | {"sentence_embedding": code * code.shape[-1] ** 0.5}  # a mean square of 1
 
 
 class HybridPooling(Pooling):
     """One vector in two halves: a semantic prefix that holds what a sentence means, and a code that holds its words.
 
-    The first `prefix_size` numbers, of length 1, are the encoder's own sentence embedding seen through a PCA without
-    centring (so that their cosines are nearly the encoder's), fitted once on training headlines and never trained. The
-    other numbers are `MultiQueryPooling`'s code. Its length is `code_weight`: the smaller it is, the more the vector's
-    cosines are the prefix's. sentence_pooling: mean, cls or max, as the encoder makes its sentence embedding.
+    The first `prefix_size` numbers, of length 1, are the encoder's own sentence embedding (sentence_pooling: mean, cls
+    or max) seen through a PCA without centring, so that their cosines are nearly the encoder's. It is fitted once on
+    training headlines and never trained. The others are `MultiQueryPooling`'s code, of length `code_weight`.
     """
 
     kind = "hybrid"
@@ -194,10 +185,8 @@ class HybridPooling(Pooling):
     ):  # fmt: skip
         super().__init__()
         if "last" not in encoder_layers or not 0 < prefix_size <= hidden_size:
-            raise ValueError(
-                f"hybrid's prefix is made of the encoder's layer 'last' and has 1 to {hidden_size} numbers, its width; "
-                f"got encoder_layers {list(encoder_layers)} and a prefix of {prefix_size}"
-            )
+            own = f"encoder_layers {list(encoder_layers)}, prefix_size {prefix_size}"
+            raise ValueError(f"{own}: hybrid's prefix needs the layer 'last', and has 1 to {hidden_size} numbers")
         self.code_weight, self.sentence_pooling = code_weight, sentence_pooling
         self.last = encoder_layers.index("last")
         self.register_buffer("components", torch.eye(hidden_size)[:, :prefix_size].contiguous())
@@ -214,8 +203,7 @@ class HybridPooling(Pooling):
             last = x.split(len(self.components), dim=-1)[self.last].float()  # (B, T, H)
             sentence = nn.functional.normalize(pool_tokens(last, mask, self.sentence_pooling), dim=-1)
             prefix = nn.functional.normalize(sentence @ self.components.float(), dim=-1)
-        features["sentence_embedding"] = torch.cat([prefix, code], dim=-1)
-        return features
+        return features | {"sentence_embedding": torch.cat([prefix, code], dim=-1)}
 
 
 def fit_components(sentence_embeddings: np.ndarray, size: int) -> np.ndarray:

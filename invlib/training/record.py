@@ -103,7 +103,10 @@ class TrainingRecord:
             raise FileNotFoundError(f"{folder} has no {FILE}: no model was trained to its end there")
         try:
             values = migrated(paths.read_json(file))
-            return cls(Identity.of(values), **{k: v for k, v in values.items() if k not in Identity.__match_args__})
+            record = cls(Identity.of(values), **{k: v for k, v in values.items() if k not in Identity.__match_args__})
+            if "row" in record.identity.settings:
+                _ = record.settings  # TypeError for a setting that this version does not know
+            return record
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"{file} is no record of a training that this version reads: {error}") from error
 
@@ -149,7 +152,7 @@ def renamed(settings: dict) -> dict:
 
 
 def from_version_1(values: dict) -> dict:
-    """Names of settings; the vocabulary's hash of a language model; the purpose, which was told by the variant."""
+    """Names of settings; the vocabulary's hash of a language model; the purpose, which the variant decided."""
     values = dict(values)
     settings = renamed(values["settings"])
     is_language_model = "words" in values

@@ -20,7 +20,7 @@ class ResumableTraining:
 
         with ResumableTraining(folder, identity) as training:
             trainer.train(resume_from_checkpoint=training.checkpoint)
-            training.finish(model.save_pretrained, record)
+            training.finish(model.save_pretrained, record, curve, curve_file)
 
     Checkpoints of another identity are removed at the beginning, all of them at the end. `checkpoint` is the newest
     whole one, or None.

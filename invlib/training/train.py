@@ -78,11 +78,12 @@ def prepare(settings: Settings, run: Path, material: Material, work: Path) -> tu
     if settings.schedule == "plateau":
         halve = {"factor": 0.5, "patience": settings.plateau_patience}
         more |= {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}
+    patience = [] if settings.max_steps else [EarlyStoppingCallback(settings.stop_patience)]
     trainer = InvertibleTrainer(
         model=model, settings=settings, encoder=material.encoder, clock=clock, data_collator=collate,
         train_dataset=train_set,
         eval_dataset=material.dataset("validation", settings.n_validation, model.reads_layers),
-        callbacks=[clock, curve, EarlyStoppingCallback(settings.stop_patience)],
+        callbacks=[clock, curve, *patience],
         args=training_arguments(settings, work, len(train_set), device(), **more),
     )  # fmt: skip
     trainer.sent_sim_seconds = curve.rows[-1]["sent_sim_seconds"] if curve.rows else 0.0
@@ -106,11 +107,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train_rows(args: argparse.Namespace) -> None:
-    """What the command line asks for: the rows named, or all of the preset, one after another."""
+    """Train the rows named on the command line, or all of the preset, one after another."""
     settings = load_preset(args.preset, data=args.data, rows=args.row and " ".join(args.row))
     hidden_size = load_encoder(settings.encoder).hidden_size
     names = row_names(settings, hidden_size)
-    rows = [select_row(settings, name) for name in names]  # what is wrong with the last is said before the first
+    rows = [select_row(settings, name) for name in names]  # an error in the last comes before the first is trained
     with torch.device("meta"):  # shapes alone
         for row in rows:
             InvertibleSentenceModel(model_config(row, hidden_size))

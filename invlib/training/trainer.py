@@ -111,6 +111,7 @@ class InvertibleTrainer(TimedTrainer):
             "sent_sim_seconds": self.sent_sim_seconds,
         }
         self.sent_sim = []
+        self.mixup.known.clear()  # no checkpoint holds them: an epoch begins without, whether it is resumed or not
         self.log(result)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
         return result

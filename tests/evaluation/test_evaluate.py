@@ -131,7 +131,7 @@ def test_the_vector_beats_both_controls(row, trained, tiny_material):
 
 
 def test_the_references_bits_do_not_depend_on_how_it_was_got(row, trained, tiny_material, tmp_path, monkeypatch):
-    """Loaded from its folder or fresh from training (in bfloat16, which the Trainer wraps), a model says the same."""
+    """Loaded from its folder or fresh from training (in bfloat16, which the Trainer wraps), they are the same."""
     monkeypatch.setattr(trainer, "precision", lambda where: torch.bfloat16)
     settings = select_row(replace(trained[2], epochs=1), "no_vector_96")
     fresh, _ = train(settings, tmp_path, tiny_material)
@@ -223,6 +223,10 @@ def test_a_headline_that_was_cut_or_has_no_known_word_stops_nothing(
     model, measuring = tiny_model(), prepare(tiny_settings, [tiny_settings], None, material)
     assert evaluate(model, measuring)["n"] == 12
     assert time_models({"mine": model}, measuring)["mine"]["encode_ms"] > 0
+    states = token_states(tiny_material.encoder, ["☃ " * 13] * 12, 16, cache=tmp_path, progress=False)
+    unknown = prepare(tiny_settings, [tiny_settings], None, replace(material, states={"test": states}))
+    times = time_models({"mine": model}, unknown)["mine"]
+    assert times["encode_ms"] is times["decode_ms"] is None  # nothing was timed
 
 
 def test_what_is_decoded_from_given_vectors_is_compared_with_the_first_headlines(trained, tiny_material):

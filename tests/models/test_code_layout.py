@@ -3,7 +3,22 @@
 import pytest
 import torch
 
-from invlib.models.code_layout import deinterleave, interleave, length_angles, length_size, periods, read_length
+from invlib.models.code_layout import (
+    deinterleave,
+    interleave,
+    length_angles,
+    length_size,
+    periods,
+    read_length,
+    slot_width,
+)
+
+
+def test_a_code_is_cut_into_equal_slots_or_shared_by_pieces():
+    assert slot_width(12, 4) == 3 and slot_width(15, 7, 32) == 32
+    for size, slots, most in ((10, 4, 0), (3, 4, 0), (12, 0, 0), (14, 7, 32)):  # 8 numbers hold the length
+        with pytest.raises(ValueError, match=f"can't be cut into {slots} "):
+            slot_width(size, slots, most)
 
 
 def test_numbers_are_shared_round_robin():

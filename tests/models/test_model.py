@@ -11,13 +11,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
+from invlib.encoders.batches import in_order
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.models import model as module
+from invlib.models.code_layout import length_size, read_length
 from invlib.models.codec import until_end
 from invlib.models.config import model_config
 from invlib.models.model import InvertibleSentenceModel, build_model
 from invlib.rows import ROWS
-from invlib.settings import Settings, load_preset
+from invlib.settings import Settings, device, load_preset
 
 TEXTS = [
     "oil falls on tariffs",
@@ -61,8 +63,7 @@ def test_a_sentence_has_one_vector_alone_or_in_any_batch(tiny_model, row, float3
 
 
 def test_padding_changes_nothing_with_real_weights(real, float32):
-    together = real.encode(TEXTS)
-    np.testing.assert_allclose(together, np.concatenate([real.encode([s]) for s in TEXTS]), atol=2e-5)
+    np.testing.assert_allclose(real.encode(TEXTS), np.concatenate([real.encode([s]) for s in TEXTS]), atol=2e-5)
 
 
 def test_with_the_real_precision_a_batch_differs_by_rounding_alone(real):
@@ -77,10 +78,18 @@ def test_no_sentence_gives_no_vector(tiny_model):
     assert model.decode(np.zeros((0, 32), dtype=np.float32)) == []
 
 
-@pytest.mark.parametrize("texts", ["oil falls", [""], ["oil", "   "], [None], ["oil " * 15]])
-def test_a_text_that_cant_be_encoded_is_an_error(tiny_model, texts):
-    with pytest.raises(ValueError, match="sentence"):
+@pytest.mark.parametrize("texts, match", [
+    (None, "got None"), ("oil", "write \\['oil'\\]"), ([""], "sentence 0 is empty"), ([None], "sentence 0"),
+    (["oil", " "], "sentence 1 is empty"), (["oil " * 15], "17 word pieces"),
+])  # fmt: skip
+def test_a_text_that_cant_be_encoded_is_an_error(tiny_model, texts, match):
+    with pytest.raises(ValueError, match=match):
         tiny_model().encode(texts)
+
+
+def test_settings_that_name_no_model_build_none(tiny_settings, tiny_encoder):
+    with pytest.raises(ValueError, match="name no model"):
+        build_model(replace(tiny_settings, row=None), tiny_encoder)
 
 
 # Decoding
@@ -95,8 +104,9 @@ def test_a_text_that_cant_be_encoded_is_an_error(tiny_model, texts):
         (torch.zeros(2, 33), r"\(2, 33\)"),
         ([[0.0] * 32, [float("nan")] * 32], r"\[1\].*NaN"),
         (np.full((1, 32), np.inf), "infinity"),
+        (None, "32"), ([[0.0, 1.0], [2.0]], "32"), ([["a"] * 32], "32"),
     ],
-)
+)  # fmt: skip
 def test_a_vector_that_cant_be_decoded_is_named(tiny_model, bad, match):
     with pytest.raises(ValueError, match=match):
         tiny_model().decode(bad)
@@ -150,22 +160,20 @@ def test_the_vectors_of_a_data_set_are_those_of_its_texts(tiny_model, tiny_mater
     assert tiny_model("hybrid").components.shape == (32, tiny_model("hybrid").config.prefix_size)
 
 
+def first_batch(material) -> dict[str, torch.Tensor]:
+    return next(in_order(material.dataset("test"), where=device()))
+
+
 def test_only_the_vector_reaches_the_decoder(tiny_model, tiny_material):
     """With the vector given, the sentence's token states change nothing."""
-    from invlib.encoders.batches import in_order
-
-    model = tiny_model()
-    batch = next(in_order(tiny_material.dataset("test"), where=model.device))
+    model, batch = tiny_model(), first_batch(tiny_material)
     z = model(**batch)["sentence_embedding"].detach()
     given = model(**{**batch, "token_embeddings": torch.zeros_like(batch["token_embeddings"])}, sentence_embedding=z)
     assert torch.equal(given["states"], model(**batch)["states"])
 
 
 def test_labels_are_every_piece_after_cls_and_no_padding(tiny_model, tiny_material):
-    from invlib.encoders.batches import in_order
-
-    model = tiny_model()
-    batch = next(in_order(tiny_material.dataset("test"), where=model.device))
+    model, batch = tiny_model(), first_batch(tiny_material)
     out = model(**batch)
     expected = [i for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
                 for i in row[: mask.sum()].tolist()[1:]]  # fmt: skip
@@ -176,10 +184,7 @@ def test_labels_are_every_piece_after_cls_and_no_padding(tiny_model, tiny_materi
 
 def test_what_moves_the_vector_changes_no_precision(tiny_model, tiny_material):
     """Under autocast the pooling runs in bfloat16, whether or not training then moves its vectors."""
-    from invlib.encoders.batches import in_order
-
-    model, seen = tiny_model(), []
-    batch = next(in_order(tiny_material.dataset("test"), where=model.device))
+    model, batch, seen = tiny_model(), first_batch(tiny_material), []
 
     def move(z, given):
         seen.append((z.dtype, set(given)))
@@ -194,10 +199,7 @@ def test_what_moves_the_vector_changes_no_precision(tiny_model, tiny_material):
 
 
 def test_a_moved_batch_is_decoded_in_the_place_of_the_given_one(tiny_model, tiny_material):
-    from invlib.encoders.batches import in_order
-
-    model = tiny_model()
-    batch = next(in_order(tiny_material.dataset("test"), where=model.device))
+    model, batch = tiny_model(), first_batch(tiny_material)
     z, ids = torch.randn(3, 32, device=model.device), torch.randint(5, 30, (3, 6), device=model.device)
     instead = {"sentence_embedding": z, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
     moved, given = model(**batch, move=lambda *_: instead), model(ids, torch.ones_like(ids), sentence_embedding=z)
@@ -338,46 +340,44 @@ def test_missing_weights_are_named(tiny_model, tmp_path):
         InvertibleSentenceModel.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("changes", [{"embedding_dim": 64}, {"n_layer": 1}, {"decoder": "lstm"}])
-def test_a_config_of_another_shape_is_named(tiny_model, tmp_path, changes):
+@pytest.mark.parametrize("changes, reason", [
+    ({"embedding_dim": 64}, "size mismatch for pooling"), ({"n_layer": 1}, "Unexpected key"),
+    ({"decoder": "lstm"}, "Missing key"), ({"slots": 5}, "5 equal slots"), ({"slots": 0}, "0 equal slots"),
+    ({"n_embd": -4}, "negative dimension"),
+])  # fmt: skip
+def test_a_config_of_another_model_is_named(tiny_model, tmp_path, changes, reason):
     model = tiny_model()
     model.save_pretrained(tmp_path)
     for key, value in changes.items():
         setattr(model.config, key, value)
     model.config.write(tmp_path)
-    with pytest.raises(ValueError, match="model.safetensors does not fit .*config.json: .*from one model"):
+    with pytest.raises(ValueError, match=f"{tmp_path}: config.json does not fit .*: .*{reason}.*from one model"):
         InvertibleSentenceModel.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "changes, match", [({"pooling": "max"}, "unknown pooling 'max'"), ({"slots": 5}, "5 equal slots")]
-)
-def test_a_config_that_nothing_can_be_built_of_is_named(tiny_model, tmp_path, changes, match):
-    model = tiny_model()
-    model.save_pretrained(tmp_path)
-    for key, value in changes.items():
-        setattr(model.config, key, value)
-    model.config.write(tmp_path)
-    with pytest.raises(ValueError, match=f"config.json is of no model that can be built: .*{match}"):
-        InvertibleSentenceModel.from_pretrained(tmp_path)
+def test_the_encoding_half_is_saved_and_loaded(tiny_model, tmp_path, float32):
+    """By sentence-transformers alone, as anybody does; its vectors are the model's."""
+    from sentence_transformers import SentenceTransformer
 
-
-def test_the_encoding_half_is_loaded_in_another_process(tiny_model, tmp_path):
-    """With sentence-transformers alone, as anybody does; its vectors are the model's."""
     for row in ("att_pool", "hybrid", "rnn"):
         model = tiny_model(row)
         model.to_sentence_transformer().save_pretrained(str(tmp_path / row))
-        np.save(tmp_path / f"{row}.npy", model.encode(TEXTS))
+        again = SentenceTransformer(str(tmp_path / row), trust_remote_code=True)
+        assert again.get_embedding_dimension() == model.config.embedding_dim
+        np.testing.assert_allclose(again.encode(TEXTS), model.encode(TEXTS), atol=2e-5)
+
+
+@pytest.mark.slow  # the import of sentence-transformers alone takes 10 s
+def test_the_encoding_half_is_loaded_in_another_process(tiny_model, tmp_path):
+    model = tiny_model("hybrid")
+    model.to_sentence_transformer().save_pretrained(str(tmp_path / "half"))
+    np.save(tmp_path / "z.npy", model.encode(TEXTS))
     code = (
-        "import numpy as np, sys; from sentence_transformers import SentenceTransformer; place, *texts = sys.argv[1:]\n"
-        "for row in ('att_pool', 'hybrid', 'rnn'):\n"
-        "    model = SentenceTransformer(f'{place}/{row}', trust_remote_code=True)\n"
-        "    z = model.encode(texts, batch_size=4)\n"
-        "    np.testing.assert_allclose(z, np.load(f'{place}/{row}.npy'), atol=1e-6)\n"
+        "import numpy as np, sys; from sentence_transformers import SentenceTransformer\n"
+        "z = SentenceTransformer('half', trust_remote_code=True).encode(sys.argv[1:])\n"
+        "np.testing.assert_allclose(z, np.load('z.npy'), atol=1e-6)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), *TEXTS], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = subprocess.run([sys.executable, "-c", code, *TEXTS], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -390,11 +390,8 @@ def test_the_encoding_half_can_be_trained_further(tiny_model, tiny_encoder):
     assert all(p.grad is None for p in tiny_encoder.model.parameters())
 
 
-def test_the_encoding_half_is_a_sentence_transformer(real, tiny_model, float32):
-    for model in (real, tiny_model("rnn")):
-        other = model.to_sentence_transformer()
-        assert other.get_embedding_dimension() == model.config.embedding_dim
-        np.testing.assert_allclose(other.encode(TEXTS), model.encode(TEXTS), atol=2e-5)
+def test_the_encoding_half_needs_no_saving(real, float32):
+    np.testing.assert_allclose(real.to_sentence_transformer().encode(TEXTS), real.encode(TEXTS), atol=2e-5)
 
 
 def test_a_prompt_stands_before_each_text(tiny_model, float32):
@@ -431,8 +428,6 @@ def test_sentences_of_128_word_pieces_are_encoded_and_decoded(tiny_model, long_e
     assert z.shape == (3, dims.get(row, 32)) and all(len(ids) <= 127 for ids in model.generate_ids(z))
     np.testing.assert_allclose(z[:1], model.encode(texts[:1]), atol=2e-2)
     if row == "hybrid":
-        from invlib.models.code_layout import length_size, read_length
-
         assert model.config.slots == 127 and length_size(127) == 10
         code = torch.from_numpy(z[:, model.config.prefix_size :]) * model.decoder.memory.code_scale
         assert read_length(code[:, :10], 127).tolist() == [127, 2, 101]  # the end token counts
@@ -469,18 +464,6 @@ def test_a_wide_hybrid_has_a_prefix_of_the_encoders_width():
         with torch.device("meta"):
             model = InvertibleSentenceModel(model_config(settings, hidden_size=384, vocab_size=30522))
         assert model.config.prefix_size == prefix == model.pooling.components.shape[1]
-
-
-@pytest.mark.parametrize("texts, match", [(None, "got None"), ("oil", "write \\['oil'\\]"), ([None], "sentence 0")])
-def test_what_is_no_list_of_sentences_is_refused(tiny_model, texts, match):
-    with pytest.raises(ValueError, match=match):
-        tiny_model().encode(texts)
-
-
-@pytest.mark.parametrize("z", [None, [[0.0, 1.0], [2.0]], [["a"] * 32]])
-def test_what_is_no_array_of_vectors_is_refused(tiny_model, z):
-    with pytest.raises(ValueError, match="32"):
-        tiny_model().decode(z)
 
 
 def test_a_search_needs_a_beam(tiny_model):

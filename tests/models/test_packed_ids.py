@@ -44,34 +44,13 @@ def reference(minilm, texts):
     return minilm.tokenizer(texts)["input_ids"]
 
 
-# Components
-
-
-def test_components_are_the_principal_directions_without_centring(embeddings):
-    components = fit_components(embeddings, 20)
-    assert components.shape == (384, 20) and components.dtype == np.float32
-    np.testing.assert_allclose(components.T @ components, np.eye(20), atol=1e-5)
-    right = np.linalg.svd(embeddings.astype(float), full_matrices=False)[2][:20].T
-    np.testing.assert_allclose(np.abs((components * right).sum(0)), 1, atol=1e-4)
-    assert (components[np.abs(components).argmax(0), range(20)] > 0).all()
-    np.testing.assert_array_equal(components, fit_components(embeddings, 20))
-    np.testing.assert_allclose(components, fit_components(embeddings[::-1], 20), atol=1e-3)
-
-
-@pytest.mark.parametrize("bad, p", [(np.ones((4, 3)), 4), (np.ones((4, 3)), 0), (np.full((4, 3), np.nan), 1),
-                                    (np.ones(3), 1), (np.ones((0, 3)), 1)])  # fmt: skip
-def test_components_of_what_has_none_are_refused(bad, p):
-    with pytest.raises(ValueError, match="sentence embeddings"):
-        fit_components(bad, p)
-
-
 # Round trips
 
 
 @pytest.mark.parametrize("dim, p, bits", [(768, 256, 1), (384, 128, 2), (768, 256, 2), (384, 128, 4), (384, 128, 8)])
 def test_what_fits_comes_back_exactly(packed, minilm, dim, p, bits, headlines):
     model = packed(dim, p, bits)
-    texts = [*TEXTS, *headlines[:100]]
+    texts = [*TEXTS, *headlines[:40]]
     z = model.encode(texts)
     assert z.shape == (len(texts), dim) and z.dtype == np.float32
     ids = reference(minilm, texts)
@@ -155,19 +134,13 @@ def test_any_vector_gives_ids_of_the_vocabulary_that_end(packed, minilm):
         assert minilm.eos_token_id not in row[:-1]
 
 
-@pytest.mark.parametrize("bad, match", [
-    (np.zeros((2, 767)), r"\(N, 768\).*\(2, 767\)"), (np.zeros(768), r"\(768,\)"), (np.full((1, 768), np.nan), "NaN"),
-    (np.full((1, 768), np.inf), "infinity"),
-])  # fmt: skip
-def test_a_vector_that_cant_be_decoded_is_named(packed, bad, match):
-    with pytest.raises(ValueError, match=match):
-        packed().decode(bad)
-
-
-@pytest.mark.parametrize("texts", ["oil falls", [""], [None], ["oil " * 45]])
-def test_a_text_that_cant_be_encoded_is_an_error(packed, texts):
-    with pytest.raises(ValueError, match="sentence"):
-        packed().encode(texts)
+def test_what_cant_be_encoded_or_decoded_is_an_error(packed):
+    for texts in ("oil falls", [""], [None], ["oil " * 45]):
+        with pytest.raises(ValueError, match="sentence"):
+            packed().encode(texts)
+    for bad in (np.zeros((2, 767)), np.full((1, 768), np.nan)):
+        with pytest.raises(ValueError, match=r"\(N, 768\).*\(2, 767\)|NaN"):
+            packed().decode(bad)
 
 
 def test_no_sentence_gives_no_vector(packed):
@@ -175,14 +148,10 @@ def test_no_sentence_gives_no_vector(packed):
     assert packed().decode(np.zeros((0, 768))) == []
 
 
-@pytest.mark.parametrize("dim, p, bits, match", [
-    (768, 256, 3, "bits=3"), (260, 256, 1, "no room"), (200, 256, 1, "no room"),
-])  # fmt: skip
-def test_a_shape_that_cant_be_is_refused(packed, dim, p, bits, match):
-    with pytest.raises(ValueError, match=match):
-        packed(dim, p, bits)
-    with pytest.raises(ValueError, match="components"):
-        PackedIds(packed().encoder, np.zeros((383, 4)), 768, 1)
+@pytest.mark.parametrize("dim", [260, 200])
+def test_a_shape_without_room_is_refused(packed, dim):
+    with pytest.raises(ValueError, match="numbers of 1 bits have no room for one id of 15 bits"):
+        packed(dim, 256, 1)
 
 
 def test_another_encoder_has_other_ids(tiny_encoder, sentences):
@@ -205,15 +174,12 @@ def test_it_is_a_codec_as_a_model_is(packed, minilm, tiny_model):
     assert model.decode(z[::-1]) == model.decode(z)[::-1] == model.decode(z.astype(np.float64)[::-1].tolist())
 
 
-def test_it_has_no_probabilities(packed):
+def test_it_has_no_probabilities_and_no_options_of_a_search(packed):
     z = packed().encode(TEXTS)
     for call in (lambda: packed().decode(z, return_scores=True), lambda: packed().token_probabilities(z, [[5]] * 4)):
         with pytest.raises(ValueError, match="PackedIds has no probabilities"):
             call()
-
-
-def test_it_takes_no_option_of_a_search(packed):
     with pytest.raises(TypeError, match="temperature"):
-        packed().decode(packed().encode(TEXTS), temperature=0.5)
+        packed().decode(z, temperature=0.5)
     with pytest.raises(ValueError, match="batch_size"):
         packed().encode(TEXTS, batch_size=0)

@@ -3,7 +3,6 @@
 import math
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from invlib import paths
 from invlib.encoders.frozen import load_encoder
-from invlib.models.decoders import DECODERS, Decoder
+from invlib.models.decoders import DECODERS
 from invlib.models.model import build_model
 from invlib.models.pooling import (
     POOLINGS,
@@ -20,9 +19,7 @@ from invlib.models.pooling import (
     ConstantPooling,
     HybridPooling,
     MultiQueryPooling,
-    Pooling,
     RNNPooling,
-    build_pooling,
     fit_components,
     masked_softmax,
 )
@@ -33,11 +30,15 @@ EXAMPLES = {
     "cls": lambda: CLSPooling(8, 8),
     "rnn": lambda: RNNPooling(50, 5, 6),
     "constant": lambda: ConstantPooling(6),
-    "multi_query": lambda: MultiQueryPooling(8, 12, queries=4, max_length=8),
-    "no position start": lambda: MultiQueryPooling(8, 12, queries=4, max_length=8, position_start=False),
-    "numbers_per_piece": lambda: MultiQueryPooling(8, 32, queries=7, max_length=8, numbers_per_piece=32),
-    "hybrid": lambda: HybridPooling(4, ["word", "last"], 15, 3, 0.2, queries=4, max_length=8),
+    "multi_query": lambda: MultiQueryPooling(8, 12, 4, 8),
+    "no position start": lambda: MultiQueryPooling(8, 12, 4, 8, position_start=False),
+    "numbers_per_piece": lambda: MultiQueryPooling(8, 32, 7, 8, numbers_per_piece=32),
+    "hybrid": lambda: hybrid(),
 }
+
+
+def hybrid(layers=("word", "last"), prefix_size=3, **changes) -> HybridPooling:
+    return HybridPooling(4, layers, 15, prefix_size, 0.2, **changes, input_size=8, slots=4, max_length=8)
 
 
 def features(lengths=(7, 3, 1, 5), width: int | None = None) -> dict[str, torch.Tensor]:
@@ -149,20 +150,20 @@ def test_the_rnns_vector_is_its_last_state():
 
 
 def test_each_query_starts_at_its_own_token():
-    pooling = MultiQueryPooling(8, 12, queries=4, max_length=8)
+    pooling = MultiQueryPooling(8, 12, 4, 8)
     batch = features((7, 3))
     weights = pooling.weights(batch["token_embeddings"][:, :7] * 0.01, batch["attention_mask"])
     assert weights.shape == (2, 4, 7)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4))
     assert all(weights[0, k, k + 1] > 0.95 for k in range(4)) and all(weights[1, k, k + 1] > 0.95 for k in range(2))
     assert (weights[1, :, 3:] == 0).all()  # a query whose token is not there reads the others
-    even = MultiQueryPooling(8, 12, queries=4, max_length=8, position_start=False)
+    even = EXAMPLES["no position start"]()
     assert even.weights(torch.zeros(1, 5, 8), torch.ones(1, 5)).max() < 0.25
 
 
 def test_a_slot_is_its_querys_weighted_sum():
     torch.manual_seed(0)
-    pooling = MultiQueryPooling(8, 12, queries=4, max_length=8).double()
+    pooling = MultiQueryPooling(8, 12, 4, 8).double()
     batch = features((5, 4))
     x = batch["token_embeddings"] = batch["token_embeddings"].double()
     vector = pooling(dict(batch))["sentence_embedding"]
@@ -188,7 +189,7 @@ def test_a_short_sentence_uses_all_numbers_of_an_interleaved_code():
 def test_the_prefix_is_the_encoders_sentence_embedding():
     torch.manual_seed(0)
     sentences = torch.nn.functional.normalize(torch.randn(50, 4) * torch.tensor([3, 2, 1, 0.01]), dim=1)
-    pooling = HybridPooling(4, ["word", "last"], 15, 3, 0.2, queries=4, max_length=8)
+    pooling = hybrid()
     pooling.fit(sentences.numpy())
     batch = features()
     vector = pooling(dict(batch))["sentence_embedding"]
@@ -210,41 +211,33 @@ def test_components_keep_the_similarities_best():
     best = (torch.linalg.svdvals(torch.from_numpy(x))[:3] ** 2).sum().item()
     assert ((x @ kept) ** 2).sum() == pytest.approx(best, rel=1e-4)
     assert (kept[abs(kept).argmax(0), range(3)] > 0).all()
-    with pytest.raises(ValueError, match="7 components of sentence embeddings: give 1 to 6"):
-        fit_components(x, 7)
+    for bad, size in ((x, 7), (x, 0), (x * np.nan, 3), (x[:0], 3), (x[0], 1)):
+        with pytest.raises(ValueError, match=f"{size} components of sentence embeddings"):
+            fit_components(bad, size)
 
 
-def test_what_hybrid_cant_be_made_of_is_said():
-    with pytest.raises(ValueError, match="last layer"):
-        HybridPooling(4, ["word"], 15, 3, 0.2, queries=4, max_length=8)
-    with pytest.raises(ValueError, match="prefix of 5 numbers; it takes 1 to 4"):
-        HybridPooling(4, ["last"], 15, 5, 0.2, queries=2, max_length=8)
-    with pytest.raises(ValueError, match="13 numbers can't be shared evenly by 4"):
-        MultiQueryPooling(8, 13, queries=4, max_length=8)
-
-
-def features_of(layers: int, mask: list[list[int]]) -> dict[str, torch.Tensor]:
-    torch.manual_seed(4)
-    mask = torch.tensor(mask)
-    return {"token_embeddings": torch.randn(*mask.shape, 4 * layers), "attention_mask": mask}
+def test_what_hybrid_cant_be_made_of_is_named():
+    for changes in ({"layers": ["word"]}, {"prefix_size": 5}):
+        with pytest.raises(ValueError, match="prefix needs the layer 'last', and has 1 to 4 numbers"):
+            hybrid(**changes)
 
 
 @pytest.mark.parametrize("kind, expected", [
     ("mean", lambda x: x.mean(0)), ("cls", lambda x: x[0]), ("max", lambda x: x.amax(0)),
 ])  # fmt: skip
 def test_the_prefix_is_pooled_as_the_encoder_pools(kind, expected):
-    pooling = HybridPooling(4, ["last", "word"], 15, 3, 0.2, sentence_pooling=kind, queries=4, max_length=8)
-    batch = features_of(2, [[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])
-    batch["token_embeddings"][0, 4] = 1e3
+    pooling, batch = hybrid(["last", "word"], sentence_pooling=kind), features((4, 3), width=5)
     vector = pooling(dict(batch))["sentence_embedding"]
     for row, n in enumerate((4, 3)):
         prefix = expected(batch["token_embeddings"][row, :n, :4]) @ pooling.components
         torch.testing.assert_close(vector[row, :3], torch.nn.functional.normalize(prefix, dim=0))
 
 
-def test_hybrid_is_refused_where_the_prefix_cant_be_the_encoders():
-    with pytest.raises(ValueError, match="mean of its token states; this encoder's is 'mean, Dense 32 to 16'"):
-        HybridPooling(4, ["last"], 15, 3, 0.2, sentence_pooling="mean, Dense 32 to 16", queries=4, max_length=8)
+@pytest.mark.parametrize("row", ["att_pool", "encoder_only", "cls_decoder"])
+def test_any_pooling_of_states_reads_several_layers(tiny_model, row):
+    dim = 64 if row == "cls_decoder" else 32
+    model = tiny_model(row, encoder_layers=("word", "last"), embedding_dim=dim)
+    assert model.encode(["oil falls"]).shape == (1, dim) and len(model.reconstruct(["oil falls"])) == 1
 
 
 def test_hybrid_reads_how_its_encoder_pools(tiny_settings, tiny_folder, tmp_path, float32):
@@ -276,30 +269,4 @@ def test_hybrid_reads_how_its_encoder_pools(tiny_settings, tiny_folder, tmp_path
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_is_made_of_registered_units(row):
     assert hasattr(POOLINGS[ROWS[row].pooling], "fit") == ROWS[row].fitted
-    assert issubclass(DECODERS[ROWS[row].decoder], Decoder)
-
-
-def test_a_new_pooling_is_one_class_and_one_row(monkeypatch, tiny_encoder, tiny_settings):
-    monkeypatch.setattr("invlib.models.pooling.POOLINGS", dict(POOLINGS))
-    monkeypatch.setitem(ROWS, "first_two", replace(ROWS["att_pool"], pooling="first_two"))
-
-    class FirstTwoPooling(Pooling):
-        kind = "first_two"
-        config_keys = ("hidden_size",)
-
-        def __init__(self, hidden_size: int):
-            super().__init__()
-            self.size = hidden_size
-
-        def forward(self, features):
-            features["sentence_embedding"] = features["token_embeddings"][:, :2].mean(1)
-            return features
-
-    model = build_model(replace(tiny_settings, row="first_two"), tiny_encoder)
-    assert isinstance(model.pooling, FirstTwoPooling) and model.pooling.size == 32
-    assert model.reads_layers == ("last",) and len(model.reconstruct(["oil falls"])) == 1
-
-
-def test_an_unknown_pooling_is_named():
-    with pytest.raises(ValueError, match="'max'.*attention"):
-        build_pooling(SimpleNamespace(pooling="max"))
+    assert ROWS[row].decoder in DECODERS

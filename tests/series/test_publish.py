@@ -145,7 +145,7 @@ def test_a_whole_run_leaves_nothing_of_an_older_publishing(finished, capsys):
     (finished / "tables" / "06_old.csv").unlink()
     assert publish.main(["mine"]) == 0
     assert "removed in results/study: tables/06_old.csv" in capsys.readouterr().out
-    assert not (study / "tables").exists()
+    assert not list((study / "tables").rglob("*"))
     (finished / "figures" / "a.png").rename(finished / "figures" / "b.png")
     _, notes = publish.publish("mine")
     assert "removed in figures: a.png" in notes and [path.name for path in paths.FIGURES.iterdir()] == ["b.png"]

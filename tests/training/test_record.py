@@ -83,8 +83,11 @@ def test_a_language_model_keeps_its_own_settings():
 
 @pytest.mark.parametrize(
     "change, words",
-    [({"version": 99}, "knows up to 2; update invlib"), ({"colour": "red"}, "colour"), ({"settings": None}, "")],
-)
+    [
+        ({"version": 99}, "knows up to 2; update invlib"), ({"colour": "red"}, "colour"), ({"settings": None}, ""),
+        ({"measuring": {"newer": 1}}, "newer"),
+    ],
+)  # fmt: skip
 def test_what_is_no_record_is_named(tmp_path, tiny_settings, change, words):
     made(tiny_settings).write(tmp_path)
     paths.write_json(tmp_path / "training.json", paths.read_json(tmp_path / "training.json") | change)

@@ -91,10 +91,10 @@ def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_mat
     assert "att_pool_32 done" in (run / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("row", ["att_pool", "rnn", "hybrid"])
+@pytest.mark.parametrize("row", ["att_pool", "rnn", "hybrid", "mixup"])
 def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, tiny_material, killed_after, row):
     """Three epochs of five steps; killed in the second and, resumed, in the third."""
-    settings = replace(tiny_settings, row=row, epochs=3)
+    settings = replace(tiny_settings, epochs=3, **({"mixup_share": 0.5} if row == "mixup" else {"row": row}))
     if row == "hybrid":  # with a rate that falls, noise, and vectors that are moved away
         settings = replace(settings, embedding_dim=64, queries=8, encoder_layers=("word", "last"), numbers_per_piece=32)
         settings = replace(
@@ -173,6 +173,9 @@ def test_a_published_training_is_repeated_step_for_step(run, tiny_settings, tiny
     train(replace(limited, max_steps=steps + 6), run / "again", tiny_material)
     done = TrainingRecord.read(run / "again" / "models" / "att_pool_32")
     assert done.steps == steps + 6 and done.stopped_by == "steps"
+    flat = replace(limited, max_steps=17, learning_rate=1e-12, stop_patience=1)  # nothing gets better
+    train(flat, run / "flat", tiny_material)
+    assert TrainingRecord.read(run / "flat" / "models" / "att_pool_32").steps == 17
 
 
 def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):

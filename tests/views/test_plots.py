@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.cbook import is_math_text
 
-from invlib.measures.metrics import BY_NAME
+from invlib.measures.metrics import METRICS
 from invlib.rows import ROWS
 from invlib.settings import Settings
 from invlib.views import plots
@@ -106,7 +106,8 @@ def test_each_model_has_a_point_and_a_name(ax):
     )  # fmt: skip
     assert plots.exact_match_vs_agreement(ax, points) is ax
     assert len(ax.collections) == 2 and len(ax.lines) == 1 and ax.get_legend_handles_labels()[1] == ["a", "b"]
-    assert "encoder" in ax.get_xlabel() and ax.get_ylabel() == BY_NAME["exact_match"].label and not ax.texts
+    label = next(m.label for m in METRICS if m.name == "exact_match")
+    assert "encoder" in ax.get_xlabel() and ax.get_ylabel() == label and not ax.texts
     plots.exact_match_vs_agreement(ax, points, names=0.6)
     assert [(text.get_text(), text.get_ha()) for text in ax.texts] == [("a", "left"), ("b", "right")]
 
