@@ -22,11 +22,12 @@ from invlib.measures.metrics import differences, measure
 from invlib.measures.scorers import bertscore, paraphrase_similarity, scorer_names
 from invlib.measures.similarity import recall_at_k
 from invlib.measures.text import TOP_K, generated_matches, recovered_bits, teacher_forced
+from invlib.measures.timing import REPEATS
 from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import Settings, device
 from invlib.training.record import TrainingRecord, model_hash
 
-TIMED, REPEATS = 64, 5  # headlines that are timed, and how often: the median counts
+TIMED = 64  # headlines that are timed
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def train_language_model(
             model=model, clock=clock, bos_token_id=encoder.bos_token_id, headlines=headlines,
             sampled_negatives=settings.sampled_negatives,
             train_dataset=[{"input_ids": block, "labels": block} for block in blocks], eval_dataset=headlines,
-            callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)],
+            callbacks=[clock, *([] if settings.max_steps else [EarlyStoppingCallback(settings.stop_patience)])],
             args=training_arguments(settings, training.work, len(blocks), device()),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)  # the curve and the run's log have its lines

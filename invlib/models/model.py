@@ -15,7 +15,7 @@ from invlib.encoders.batches import StatesDataset, in_order
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.hub import check_weights
 from invlib.models.codec import Codec, split, until_end
-from invlib.models.config import InvertibleConfig, model_config, prefix_size  # noqa: F401
+from invlib.models.config import InvertibleConfig, model_config
 from invlib.models.decoders import DECODERS
 from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
