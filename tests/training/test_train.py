@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
 from invlib import paths
+from invlib.encoders.frozen import FrozenEncoder
+from invlib.encoders.material import Material
+from invlib.encoders.token_states import token_states
 from invlib.models.model import InvertibleSentenceModel
 from invlib.models.pooling import fit_components
 from invlib.training import callbacks
@@ -421,3 +425,23 @@ def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, 
     assert len(trainings) == 1
     train(replace(tiny_settings, vector_noise=0.1), run, tiny_material)
     assert len(trainings) == 2
+
+
+def test_texts_of_128_word_pieces_from_settings_to_decoding(run, tiny_encoder, tiny_settings, tmp_path):
+    """max_length up to the encoder's own limit: read whole, learned, and decoded to their end."""
+    config = BertConfig(**{**tiny_encoder.model.config.to_dict(), "max_position_embeddings": 128})
+    torch.manual_seed(0)
+    encoder = FrozenEncoder("long", BertModel(config), tiny_encoder.tokenizer)
+    words = "oil gold falls rises on tariffs".split()
+    texts = [" ".join(words[(k + i) % len(words)] for i in range(90 + k)) for k in range(37)]
+    states = token_states(encoder, texts, 128, cache=tmp_path, progress=False)
+    corpus = SimpleNamespace(splits={}, data_hash="abc", source="own", synthetic=False)
+    material = Material(corpus, encoder, dict.fromkeys(("train", "validation", "test"), states))
+    settings = replace(
+        tiny_settings, row="hybrid", embedding_dim=512, numbers_per_piece=8, encoder_layers=("word", "last"),
+        max_length=128, n_positions=128, epochs=6, sent_sim_weight=0.0,
+    )  # fmt: skip
+    model, curves = train(settings, run, material)
+    assert states.n_cut == 0 and curves.accuracy.iloc[-1] > curves.accuracy.iloc[0]
+    lengths = [len(ids) for ids in model.generate_ids(model.encode(texts[-2:]))]
+    assert min(lengths) > 64 and max(lengths) <= 127  # the whole text, not its first forty pieces
