@@ -74,8 +74,10 @@ class InvertibleConfig(PreTrainedConfig):
         """The config of a saved model; ValueError that names the file of another kind of model."""
         file = folder / "config.json"
         try:
-            values = dict(paths.read_json(file)).items()
-            return cls(**{RENAMED.get(name, name): value for name, value in values if name != "model_type"})
+            values = dict(paths.read_json(file))
+            if (kind := values.pop("model_type", None)) != cls.model_type:
+                raise ValueError(f"its model is of the type {kind!r}, not {cls.model_type!r}")
+            return cls(**{RENAMED.get(name, name): value for name, value in values.items()})
         except (TypeError, ValueError, StrictDataclassError) as error:
             raise ValueError(f"{file} is no config of this workbook's models: {error}") from error
 
