@@ -172,6 +172,7 @@ def evaluate(
         "model": settings.row, "embedding_dim": settings.embedding_dim, "variant": settings.variant,
         "search": m.search, "split": m.split, "n": m.n, "n_forced": len(dataset),
         "seed": settings.seed, "preset": settings.preset, "encoder": settings.encoder,
+        "sentence_pooling": material.encoder.sentence_pooling,
         "encoder_layers": list(model.reads_layers) or None,
         "trainable_parameters": model.n_trainable(),
         "frozen_parameters": material.encoder.n_parameters if model.reads_states else 0,
