@@ -231,7 +231,10 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return model.to(device()).eval()
 
     def to_sentence_transformer(self):
-        """The encoding half; SentenceTransformer(folder, trust_remote_code=True) loads what it saves."""
+        """The encoding half; SentenceTransformer(folder, trust_remote_code=True) loads what it saves.
+
+        The flag lets sentence-transformers import this installed package's class; no code is downloaded.
+        """
         from sentence_transformers import SentenceTransformer
 
         from invlib.models.sentence_transformer import InvertiblePooling
