@@ -68,7 +68,7 @@ def check_texts(
     count, digest, texts = 0, hashlib.sha256(), iter(progress(texts, desc="checking"))
     while chunk := list(islice(texts, CHUNK)):
         try:
-            model.encoder.check_texts([text for _, text in chunk], model.config.max_length)
+            model.encoder.input_ids([text for _, text in chunk], model.config.max_length)
         except ValueError as error:
             if not (found := re.match(r"sentence (\d+)", str(error))):
                 raise

@@ -38,7 +38,7 @@ class FrozenEncoder:
         backend.no_padding()
         self.name, self.model, self.tokenizer = name, model.eval().requires_grad_(False), tokenizer
         self.sentence_pooling = sentence_pooling
-        self.hidden_size = self.sentence_size = model.config.hidden_size  # H, of a token state and a sentence embedding
+        self.hidden_size: int = model.config.hidden_size  # H, of a token state and of a sentence embedding
         self.vocab_size: int = model.config.vocab_size
         self.max_length: int = min(max_length or tokenizer.model_max_length, positions(model))
         self.bos_token_id, self.eos_token_id = tokenizer.cls_token_id, tokenizer.sep_token_id
@@ -86,12 +86,6 @@ class FrozenEncoder:
                 f"{self.name!r} reads; change it or choose another encoder"
             )
         return max_length or self.max_length
-
-    def check_texts(self, texts: Sequence[str], max_length: int | None = None) -> list[str]:
-        """The texts as a list; ValueError for what `input_ids` refuses."""
-        texts = listed(texts)
-        self.input_ids(texts, max_length)
-        return texts
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """Without truncation and padding, which are states of the tokenizer that all threads share."""

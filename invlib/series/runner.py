@@ -120,7 +120,7 @@ def choose_folder(args: argparse.Namespace, preset: str) -> Path:
     return paths.RUNS / f"{time.strftime('%Y%m%d-%H%M%S')}_{preset}"
 
 
-def prepare(args: argparse.Namespace) -> tuple[list[Path], list[Path], Path, Settings, dict]:
+def plan_run(args: argparse.Namespace) -> tuple[list[Path], list[Path], Path, Settings, dict]:
     """(series, those to run, folder, settings, parameters) of a command line; ValueError or FileNotFoundError else.
 
     A part of the series and the rest of a run are made as the run was: other values would mix two runs, and are errors.
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command; its exit status: 0 done, 1 a notebook failed, 2 something is missing or wrong, 130 interrupted."""
     args = arguments(argv)
     try:
-        notebooks, chosen, folder, settings, parameters = prepare(args)
+        notebooks, chosen, folder, settings, parameters = plan_run(args)
     except (ValueError, FileNotFoundError) as error:
         print(f"invlib.series: {error}", file=sys.stderr)
         return 2

@@ -43,7 +43,7 @@ def train(
     if training.done:
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
     with training, torch.random.fork_rng():
-        trainer, curve = prepare(settings, run, material, training.work)
+        trainer, curve = build_trainer(settings, run, material, training.work)
         model, n = trainer.model, len(trainer.train_dataset)
         paths.log_line(run, f"{settings.name} starts: {model.n_trainable():,} trainable parameters, {n:,} sentences")
         trainer.train(resume_from_checkpoint=training.checkpoint)
@@ -63,7 +63,9 @@ def train(
     return model, curves
 
 
-def prepare(settings: Settings, run: Path, material: Material, work: Path) -> tuple[InvertibleTrainer, EpochCurve]:
+def build_trainer(
+    settings: Settings, run: Path, material: Material, work: Path
+) -> tuple[InvertibleTrainer, EpochCurve]:
     """The Trainer of a fresh model, with its clock and its curve, all of which keep their files in `work`."""
     torch.manual_seed(settings.seed)
     model = build_model(settings, material.encoder)

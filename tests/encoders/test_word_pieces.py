@@ -23,7 +23,7 @@ TEXTS = ["oil falls", "gold"]
 def test_what_is_a_list_of_sentences(tiny_encoder, texts):
     assert listed(texts) == TEXTS and not any(type(text) is not str for text in listed(TEXTS))
     if not hasattr(texts, "__next__"):
-        assert tiny_encoder.check_texts(texts) == TEXTS
+        assert tiny_encoder.input_ids(texts) == tiny_encoder.input_ids(TEXTS)
         assert tiny_encoder.sentence_embedding(texts).shape == (2, 32)
 
 
@@ -59,7 +59,7 @@ def test_what_is_no_list_of_sentences_is_named(tiny_encoder, texts, words):
 
 @pytest.mark.parametrize("texts", ["oil", {"oil": 1}, pd.DataFrame({"a": TEXTS}), [["oil"]], ["\ud83d"]])
 def test_nothing_else_is_embedded_or_cut(tiny_encoder, texts):
-    for refused in (tiny_encoder.sentence_embedding, tiny_encoder.tokenize, tiny_encoder.check_texts):
+    for refused in (tiny_encoder.sentence_embedding, tiny_encoder.tokenize, tiny_encoder.input_ids):
         with pytest.raises(ValueError, match="sentence"):
             refused(texts)
 

@@ -155,9 +155,9 @@ def test_a_part_made_otherwise_does_not_mix_two_runs(workbook, capsys, without_k
     assert {path: path.read_bytes() for path in last.rglob("*") if path.is_file()} == before
 
     args = runner.arguments(["--only", "00", "-p", "seed", "3", "-p", "rows", "rnn_8"])
-    *_, folder, _, parameters = runner.prepare(args)
+    *_, folder, _, parameters = runner.plan_run(args)
     assert folder == last and parameters == {"preset": "cpu", "seed": 3}  # as its executed notebooks are stamped
-    *_, folder, _, parameters = runner.prepare(runner.arguments(["--only", "00", "-p", "seed", "4", "--run", "new"]))
+    *_, folder, _, parameters = runner.plan_run(runner.arguments(["--only", "00", "-p", "seed", "4", "--run", "new"]))
     assert folder == paths.RUNS / "new" and parameters["seed"] == 4
 
 
