@@ -11,7 +11,7 @@ class Row:
     """One model of the study.
 
     pooling: the `kind` of a class in models/pooling.py; decoder: that of a class in models/decoders.py.
-    reads: what the pooling reads, "states" (the frozen encoder's), "ids" or "nothing".
+    reads: what the pooling reads, "states" (the frozen encoder's), "sentence" (its own embedding), "ids" or "nothing".
     fitted: whether the pooling has a `fit`, which training calls once on the training headlines.
     slots: the setting that says how many memory tokens the vector is cut into, "slots" or "queries".
     no_vector: which no-vector control belongs to it: "shared" (one for all of the same decoder) or "own".
@@ -31,6 +31,7 @@ ROWS: dict[str, Row] = {
     "rnn": Row("rnn", "lstm", "C0", reads="ids", no_vector="own"),
     "encoder_only": Row("attention", "one_pass", "C1", no_vector="own"),
     "cls_decoder": Row("cls", "transformer", "C2"),
+    "mean_decoder": Row("sentence", "transformer", "C7", reads="sentence"),
     "att_pool": Row("attention", "transformer", "C3"),
     "multi_query": Row("multi_query", "transformer", "C5", slots="queries"),
     "hybrid": Row("hybrid", "transformer", "C4", fitted=True, slots="queries"),

@@ -37,6 +37,7 @@ class Settings:
     """One run of the workbook; with `row` and `embedding_dim`, one model of it."""
 
     preset: str = _run("cpu", "which column of presets.yaml these values come from")
+    own_inverter: bool = _run(False, "train an inverter in notebook 12; else the run's, or the repository's, is taken")
     rows: tuple[str, ...] = _run((), "the models of this run, as <row id>_<D>")
 
     seed: int = _data(0, "seed of split, starting weights and batches", at_least=0, below=2**32)
@@ -51,6 +52,7 @@ class Settings:
     row: str | None = _model(None, "the row of the study: " + ", ".join(ROWS), one_of=tuple(ROWS))
     embedding_dim: int | None = _model(None, "D, numbers in the vector", at_least=1)
     variant: str | None = _model(None, "a further word of the name; of no_vector: whose decoder")
+    expanded_size: int = _model(1024, "numbers that mean_decoder's MLP makes of the vector, cut into slots", at_least=1)
     slots: int = _model(16, "K, the memory tokens that the vector is cut into", at_least=1)
     encoder_layers: tuple[str, ...] = _model(("last",), "the encoder's layers that pooling reads", one_of=LAYERS)
     queries: int = _model(32, "learned queries of multi_query and hybrid, a slot each", at_least=1)
@@ -92,6 +94,10 @@ class Settings:
     random_sentence_ratio: float = _training(
         0.0, "sentences of random and swapped word pieces per headline", at_least=0
     )
+    recombined_ratio: float = _training(
+        0.0, "recombined headlines per headline, new ones each epoch; for mean_decoder alone", at_least=0
+    )
+    corrected_texts: int = _training(8192, "texts of a corrector's epoch, whose hypotheses are made anew", at_least=1)
     sampled_negatives: int = _training(
         3000, "random word pieces in the loss beside the batch's own; 0 = all", at_least=0
     )
@@ -103,6 +109,9 @@ class Settings:
     scorers: str = _measuring("minilm", "who computes BERTScore and paraphrase similarity", one_of=("minilm", "deck"))
     n_generate: int | None = _measuring(None, "test headlines decoded freely; None = all", at_least=1)
     n_search: int = _measuring(200, "test headlines for the comparison of searches", at_least=1)
+    inversion_rounds: int = _measuring(8, "rounds of correction and search in notebook 12, at most", at_least=1)
+    n_inverted: int = _measuring(8, "test headlines whose embeddings are inverted in notebook 12", at_least=2)
+    judge: str | None = _measuring(None, "an encoder that judges inverted texts and made no vector: name or folder")
     n_bootstrap: int = _measuring(1000, "resamples of a 95 % interval", at_least=2)
     bertscore_every_epoch: int = _measuring(64, "validation headlines of the BERTScore curve; 0 = none", at_least=0)
     ablations: tuple[str, ...] = _measuring((), "variants of hybrid that notebook 07 trains", one_of=tuple(ABLATIONS))
@@ -204,6 +213,12 @@ def check(settings: Settings) -> None:
         raise ValueError("encoder_layers and lm_widths each need at least one entry")
     if odd := [width for width in s.lm_widths if width % 32]:
         raise ValueError(f"setting lm_widths holds {odd}; each has to be a multiple of 32")
+    if s.row is not None and s.recombined_ratio and ROWS[s.row].reads == "states":
+        raise ValueError(
+            f"recombined_ratio is {s.recombined_ratio}: {s.row} reads token states, which only kept texts have"
+        )
+    if s.recombined_ratio and s.sent_sim_weight and s.row is not None:
+        raise ValueError("recombined_ratio and sent_sim_weight: recombined headlines have no reference; set one to 0")
     if s.row is not None and s.embedding_dim is not None:
         check_variant(s)
     for name in s.rows:

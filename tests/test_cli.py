@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import save_file
+from transformers import BertModel
 
 from invlib import cli, paths
+from invlib.inversion import invert
 from invlib.models.model import InvertibleSentenceModel
 from invlib.training.record import model_hash
 
@@ -383,3 +387,159 @@ def test_the_command_is_installed_as_invlib():
 def test_help_needs_no_torch():
     code = "import sys, invlib.cli; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0
+
+
+# Embeddings that anybody has made
+
+
+@pytest.fixture
+def inverter(tiny_model, tmp_path):
+    """A saved mean_decoder of random weights: what it doesn't know, search finds."""
+    tiny_model("mean_decoder", expanded_size=64).save_pretrained(tmp_path / "inverter")
+    return tmp_path / "inverter"
+
+
+@pytest.fixture
+def embeddings(work, tiny_encoder, sentences):
+    """embeddings.npy: what the plain encoder makes of 12 sentences, of length 1."""
+    z = tiny_encoder.sentence_embedding(sentences[:12]).numpy()
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    np.save(work / "embeddings.npy", z)
+    return z
+
+
+def test_embeddings_become_texts_row_by_row(embeddings, inverter, work, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "FIRST", 5)
+    monkeypatch.setattr(cli, "NEAR", 0.1)
+    invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 1, "--output", "texts.csv")
+    shown = capsys.readouterr()
+    assert shown.out == "" and "invlib: 12 texts, mean cosine" in shown.err and "surely exact" in shown.err
+    assert "normalised" not in shown.err and "far from" not in shown.err
+    frame = pd.read_csv("texts.csv", keep_default_na=False)
+    assert list(frame) == ["text", "cosine", "surely_exact"] and len(frame) == 12
+    model, found = InvertibleSentenceModel.from_pretrained(inverter), []
+    for start in (0, 5, 10):
+        found += invert.invert(model, embeddings[start : start + 5], invert.Chain(rounds=1))
+    assert frame["text"].tolist() == model.text([one.best for one in found]) and frame["text"].nunique() > 5
+    np.testing.assert_allclose(frame["cosine"], [one.cosine for one in found], atol=1e-4)
+    assert frame["surely_exact"].tolist() == [one.cosine >= invert.SURE for one in found]
+    invlib("invert", "embeddings.npy", f"--model={inverter}", "--rounds=1")
+    assert capsys.readouterr().out == (work / "texts.csv").read_text()
+    assert names(work) == ["embeddings.npy", "texts.csv"]
+
+
+def test_a_text_is_surely_exact_by_its_cosine():
+    shown = cli.inverted_csv(['gold, "rises"', "oil"], [0.99961, 0.5], 0.9995, header=True)
+    assert shown == 'text,cosine,surely_exact\n"gold, ""rises""",0.9996,True\noil,0.5000,False\n'
+    assert cli.inverted_csv(["oil"], [0.5], 0.9995, header=False) == "oil,0.5000,False\n"
+
+
+def test_more_rounds_find_nearer_texts(embeddings, inverter, capsys):
+    means = []
+    for rounds in (0, 2):
+        invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", rounds)
+        means.append(pd.read_csv(io.StringIO(capsys.readouterr().out))["cosine"].mean())
+    assert means[1] > means[0] + 0.05
+
+
+@pytest.mark.parametrize("made, words", [
+    (lambda z: z[:, :31], r"\(12, 31\) float32, where encoder .* makes \(N, 32\).*--model.*invlib.inversion --encoder"),
+    (lambda z: z[0], r"\(32,\) float32, where"), (lambda z: z[None], r"\(1, 12, 32\)"),
+    (lambda z: z.astype(complex), "complex128, where"), (lambda z: z.astype(str), "<U.*, where"),
+    (lambda z: np.where(np.arange(12)[:, None] == 7, 0, z), "vector 8 is zero, or"),
+    (lambda z: np.where(np.arange(12)[:, None] == 7, np.nan, z), "vector 8 .*NaN"),
+    (lambda z: np.where(np.arange(12)[:, None] == 7, -np.inf, z), "vector 8 .*infinity"),
+    (lambda z: z[:0], "embeddings.npy: no vector in it"),
+])  # fmt: skip
+def test_what_is_no_embedding_of_the_encoder_is_refused(embeddings, inverter, work, capsys, monkeypatch, made, words):
+    monkeypatch.setattr(cli, "CHUNK", 5)  # all of the file is checked before the first text
+    np.save("embeddings.npy", made(embeddings))
+    error = refused(capsys, "invert", "embeddings.npy", "--model", inverter, "--output", "texts.csv")
+    assert error.startswith("invlib: embeddings.npy: ") and re.search(words, error)
+    assert names(work) == ["embeddings.npy"]
+
+
+def test_what_is_no_file_of_numbers_is_refused(embeddings, inverter, work, capsys):
+    (work / "half.npy").write_bytes((work / "embeddings.npy").read_bytes()[:200])
+    np.save("objects.npy", np.array([None, "a"]), allow_pickle=True)
+    (work / "text.npy").write_text("gold rises\n")
+    for name in ("half.npy", "objects.npy", "text.npy"):
+        assert f"{name}: no whole npy file of numbers" in refused(capsys, "invert", name, "--model", inverter)
+    np.savez("several.npz", a=np.eye(32), b=np.eye(32))
+    assert "several.npz holds several arrays" in refused(capsys, "invert", "several.npz", "--model", inverter)
+    assert "no plain file 'none.npy'" in refused(capsys, "invert", "none.npy", "--model", inverter)
+    for rounds in ("-1", "101", "many"):
+        assert "--rounds" in refused(capsys, "invert", "embeddings.npy", "--model", inverter, "--rounds", rounds)
+
+
+def test_vectors_of_other_widths_of_numbers_are_read(embeddings, inverter, capsys):
+    invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 0)
+    expected = capsys.readouterr().out
+    np.save("embeddings.npy", embeddings.astype(np.float64))
+    invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 0)
+    assert capsys.readouterr().out == expected
+    np.save("embeddings.npy", np.rint(127 * embeddings / np.abs(embeddings).max()).astype(np.int8))
+    invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 0)
+    assert len(capsys.readouterr().out.splitlines()) == 13
+
+
+def test_a_model_with_vectors_of_its_own_inverts_nothing(embeddings, folder, capsys):
+    error = refused(capsys, "invert", "embeddings.npy", "--model", folder)
+    assert "is a att_pool, which reads vectors of its own: use invlib decode" in error
+    assert "no model 'none'" in refused(capsys, "invert", "embeddings.npy", "--model", "none")
+
+
+def test_vectors_of_another_encoder_than_the_models_are_refused(
+    embeddings, inverter, tiny_encoder, tiny_folder, tmp_path, capsys
+):
+    other = shutil.copytree(tiny_folder, tmp_path / "other encoder")
+    torch.manual_seed(5)
+    BertModel(tiny_encoder.model.config).save_pretrained(other)
+    invert_with = ("invert", "embeddings.npy", "--model", inverter, "--rounds", 0, "--encoder")
+    error = refused(capsys, *invert_with, other)
+    assert f"this model was trained on encoder {tiny_folder!r}" in error and str(other) in error
+    invlib(*invert_with, tiny_folder)
+    assert len(capsys.readouterr().out.splitlines()) == 13
+
+
+def test_vectors_that_are_not_normalised_give_the_same_texts(embeddings, inverter, capsys):
+    invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 1)
+    before = capsys.readouterr()
+    np.save("embeddings.npy", embeddings * 2.0 ** np.arange(-1, 11, dtype=np.float32)[:, None])
+    invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 1)
+    after = capsys.readouterr()
+    assert "not normalised (lengths 0.50 to 1024.00): only their directions are read" in after.err
+    assert "normalised" not in before.err and after.out == before.out
+
+
+def test_strangers_vectors_are_warned_of(embeddings, inverter, work, capsys, monkeypatch):
+    """Once, by the first of them; their texts are written all the same."""
+    monkeypatch.setattr(cli, "FIRST", 5)
+    np.save("embeddings.npy", np.random.default_rng(0).normal(size=(12, 32)).astype(np.float32))
+    invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 0, "--output", "texts.csv")
+    error = capsys.readouterr().err
+    assert error.count("the texts found for the first 5 vectors are far from them (median cosine") == 1
+    assert "were they made by" in error and len((work / "texts.csv").read_text().splitlines()) == 13
+
+
+def test_inverted_texts_replace_nothing_that_is_read_and_no_half(embeddings, inverter, work, capsys, monkeypatch):
+    call = ("invert", "embeddings.npy", "--model", inverter, "--rounds", 0, "--output")
+    assert "one of the files that are read" in refused(capsys, *call, "embeddings.npy")
+    assert "one of the files that are read" in refused(capsys, *call, inverter / "config.json")
+    assert "no folder 'out'" in refused(capsys, *call, "out/texts.csv")
+    (work / "texts.csv").write_text("old\n")
+    monkeypatch.setattr(cli, "FIRST", 5)
+    real, parts = invert.invert, []
+
+    def stopped(model, part, chain):
+        parts.append(len(part))
+        if len(parts) == 3:
+            assert any(name.endswith(".part") for name in names(work))
+            raise KeyboardInterrupt
+        return real(model, part, chain)
+
+    monkeypatch.setattr(invert, "invert", stopped)
+    with pytest.raises(SystemExit) as end:
+        invlib(*call, "texts.csv")
+    assert end.value.code == 130 and parts == [5, 5, 2]
+    assert (work / "texts.csv").read_text() == "old\n" and names(work) == ["embeddings.npy", "texts.csv"]

@@ -39,7 +39,7 @@ def test_tables_are_those_of_the_published_results():
         return
     assert tables.rebuild_readme(README, tables.published()) == README
     assert (paths.RESULTS / "README.md").read_text(encoding="utf-8") == tables.results_readme()
-    for name in ("results", "deck", "examples"):
+    for name in ("results", "deck", "examples", "inversion"):
         body = re.search(rf"<!-- table:{name} -->\n(.*?)<!-- /table -->", README, flags=re.DOTALL)
         assert body and body[1].count("\n|") >= 3, f"table {name} is empty"
 

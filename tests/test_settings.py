@@ -43,11 +43,11 @@ def test_every_preset_loads_and_its_rows_can_be_built(name):
 def test_compared_rows_get_equal_terms():
     """The deck's rows differ in row and dimension, and in nothing else; hybrid has a training of its own as well.
 
-    But the same decoder, the same minutes and the same headlines.
+    But the same decoder, the same minutes and the same headlines. mean_decoder, which inverts, has the same decoder.
     """
     settings = load_preset("study")
     rows = [dataclasses.asdict(select_row(settings, name)) for name in row_names(settings, 384)]
-    deck = [row for row in rows if row["row"] != "hybrid"]
+    deck = [row for row in rows if row["row"] not in ("hybrid", "mean_decoder")]
     which = {"row": None, "embedding_dim": None}
     assert all(row | which == deck[0] | which for row in deck)
     (hybrid,) = [row for row in rows if row["row"] == "hybrid"]
@@ -62,6 +62,9 @@ def test_compared_rows_get_equal_terms():
     }
     own |= {"learning_rate", "sent_sim_weight"}
     assert {k for k, v in hybrid.items() if v != deck[0][k]} == own
+    (inverter,) = [row for row in rows if row["row"] == "mean_decoder"]
+    own = {"row", "embedding_dim", "minutes", "epochs", "schedule", "sent_sim_weight", "recombined_ratio"}
+    assert {k for k, v in inverter.items() if v != deck[0][k]} == own
 
 
 def test_an_override_wins_and_none_is_no_override():

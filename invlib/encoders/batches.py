@@ -52,7 +52,8 @@ class StatesDataset(Dataset):
 def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """Pads to the longest: input_ids, attention_mask (B, T) int64; token_embeddings (B, T, H * layers) where read.
 
-    One entry a sentence have reference (B, H) float32, the encoder's own sentence embedding, and real (B,) bool.
+    One entry a sentence have real (B,) bool and, where all sentences come with it, reference (B, H) float32, the
+    encoder's own sentence embedding.
     """
 
     def padded(values: list[np.ndarray]) -> Tensor:
@@ -61,9 +62,10 @@ def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     batch = {
         "input_ids": padded([item["input_ids"].astype(np.int64) for item in items]),
         "attention_mask": padded([np.ones(len(item["input_ids"]), np.int64) for item in items]),
-        "reference": torch.from_numpy(np.stack([item["reference"] for item in items])).float(),
         "real": torch.tensor([item["real"] for item in items]),
     }
+    if all("reference" in item for item in items):
+        batch["reference"] = torch.from_numpy(np.stack([item["reference"] for item in items])).float()
     if "token_embeddings" in items[0]:
         batch["token_embeddings"] = padded([item["token_embeddings"].astype(np.float32) for item in items])
     return batch

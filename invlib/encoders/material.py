@@ -6,14 +6,29 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset
 
 from invlib.data.headlines import Corpus, load_headlines
 from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.random_sentences import random_sentences
+from invlib.encoders.recombined import Recombined
 from invlib.encoders.token_states import TokenStates, token_states
 from invlib.settings import Settings
+
+
+class TrainingSet(ConcatDataset):
+    """Several sets of sentences as one; lengths (N,): of each sentence, in word pieces."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.concatenate([part.lengths for part in self.datasets])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the sets that are new in each epoch."""
+        for part in self.datasets:
+            if isinstance(part, Recombined):
+                part.set_epoch(epoch)
 
 
 @dataclass(frozen=True)
@@ -33,17 +48,25 @@ class Material:
         """The frozen encoder's table, (V, H) float32."""
         return self.encoder.word_embeddings.cpu().numpy()
 
-    def training_set(self, layers: Sequence[str], ratio: float, seed: int) -> Dataset:
-        """The training headlines, and `ratio` random sentences for each of them (`random_sentences`)."""
-        train = self.dataset("train", layers=layers)
-        n = round(ratio * len(train))
-        if not n:
-            return train
-        made = random_sentences(train.ids(), self.encoder, n, seed)
-        made = token_states(self.encoder, made, max(map(len, made)), progress=False)  # a notebook would keep the bar
-        both = ConcatDataset([train, StatesDataset(made, None, layers, self.word_embeddings, real=False)])
-        both.lengths = np.concatenate([part.lengths for part in both.datasets])
-        return both
+    def training_set(
+        self, layers: Sequence[str], random_ratio: float, recombined_ratio: float, seed: int, longest: int
+    ) -> "TrainingSet":
+        """The training headlines, and for each of them so many random sentences and so many recombined ones.
+
+        Random sentences (`random_sentences`) are drawn once, and their states kept; recombined ones (`Recombined`), of
+        `longest` word pieces at most, are new in each epoch, and have no states.
+        """
+        parts = [self.dataset("train", layers=layers)]
+        real = parts[0].ids()
+        if n := round(random_ratio * len(real)):
+            made = random_sentences(real, self.encoder, n, seed)
+            made = token_states(
+                self.encoder, made, max(map(len, made)), progress=False
+            )  # a notebook would keep the bar
+            parts.append(StatesDataset(made, None, layers, self.word_embeddings, real=False))
+        if n := round(recombined_ratio * len(real)):
+            parts.append(Recombined(real, self.encoder, n, seed, longest))
+        return TrainingSet(parts)
 
     def label_counts(self) -> torch.Tensor:
         """How often each word piece is a label in the training headlines, (V,); [CLS] never is."""

@@ -175,7 +175,7 @@ def evaluate(
         "sentence_pooling": material.encoder.sentence_pooling,
         "encoder_layers": list(model.reads_layers) or None,
         "trainable_parameters": model.n_trainable(),
-        "frozen_parameters": material.encoder.n_parameters if model.reads_states else 0,
+        "frozen_parameters": material.encoder.n_parameters if model.reads_states or model.reads_sentence else 0,
         "train_seconds": record and record.seconds, "stopped_by": record and record.stopped_by,
         "epochs": record and record.epochs, "steps": record and record.steps,
         "train_threads": record and record.threads,

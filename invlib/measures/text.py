@@ -4,6 +4,7 @@ Each is an array with one entry a headline; `intervals` adds them up, and evalua
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,3 +87,12 @@ def recovered_bits(nats: np.ndarray, reference_nats: np.ndarray) -> np.ndarray:
     Both are cross-entropies of the headline's tokens in nats, summed, over all word pieces; returns bits a headline.
     """
     return (reference_nats - nats) / math.log(2)
+
+
+def token_f1(found: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> np.ndarray:
+    """F1 of the word pieces of each pair of texts in any order, each as often as it stands there, (N,) in [0, 1]."""
+    scores = []
+    for a, b in zip(found, reference, strict=True):
+        common = (Counter(a) & Counter(b)).total()
+        scores.append(2 * common / (len(a) + len(b)) if common else 0.0)
+    return np.array(scores)

@@ -32,6 +32,9 @@ class InvertibleConfig(PreTrainedConfig):
     hidden_size: int = 384
     vocab_size: int = 30522
     embedding_dim: int = 768
+    expanded_size: int = (
+        0  # numbers that an MLP makes of the vector, which are cut into the slots; 0 = the vector itself
+    )
     slots: int = 1
     prefix_size: int = 0
     code_weight: float | int = 1.0
@@ -100,6 +103,7 @@ def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> Inver
     return InvertibleConfig(
         pooling=row.pooling, decoder=ROWS[s.variant].decoder if own_control else row.decoder, prefix_size=prefix,
         slots=s.max_length - 1 if numbers_per_piece else getattr(s, row.slots), numbers_per_piece=numbers_per_piece,
+        expanded_size=s.expanded_size if row.reads == "sentence" else 0,
         position_start=by_query and s.position_start, code_weight=s.code_weight if prefix else 1.0,
         encoder_layers=list(s.encoder_layers), n_embd=s.n_embd or s.embedding_dim, hidden_size=hidden_size,
         max_length=s.max_length, **{key: getattr(s, key) for key in as_set}, **encoder,

@@ -11,6 +11,8 @@ Each is built from an `InvertibleConfig` and has
 A new one is a class here, with its name in `DECODERS`, and a row in invlib/rows.py.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
@@ -71,7 +73,7 @@ class TiedVocabulary(nn.Module):
         if candidates is not None:
             table, bias = table[candidates], bias[candidates]
         if self.kind == "encoder":
-            states, table = self.to_table(states), table / table.shape[-1] ** 0.5
+            states = self.to_table(states) / table.shape[-1] ** 0.5  # of the two the smaller: the table has V rows
         return nn.functional.linear(states, table.to(states.dtype), bias.to(states.dtype))
 
 
@@ -79,22 +81,27 @@ class Memory(nn.Module):
     """Cuts the vector into K slots and makes each a memory token: (B, D) -> (B, K, n_embd).
 
     One shared linear layer (none where the slot is as wide as the decoder), and a learned embedding of each of several
-    slots. A semantic prefix is not cut: it becomes one memory token before the slots', (B, 1 + K, n_embd).
+    slots. A semantic prefix is not cut: it becomes one memory token before the slots', (B, 1 + K, n_embd). Where
+    `expanded_size` is given, what is cut is not the vector, but that many numbers that an MLP makes of it.
     """
 
     def __init__(self, config):
         super().__init__()
-        c, n_embd, code_size = config, config.n_embd, config.embedding_dim - config.prefix_size
+        c, n_embd, code_size = config, config.n_embd, config.expanded_size or config.embedding_dim - config.prefix_size
         self.slots, self.prefix_size, self.numbers_per_piece = c.slots, c.prefix_size, c.numbers_per_piece
         width = slot_width(code_size, c.slots, c.numbers_per_piece)
         self.code_scale = code_size**0.5 / c.code_weight if c.prefix_size else 1.0  # back to a mean square of 1
         self.prefix = nn.Linear(c.prefix_size, n_embd) if c.prefix_size else None
+        self.mlp = None
+        if c.expanded_size:
+            self.mlp = nn.Sequential(nn.Linear(c.embedding_dim, code_size), nn.GELU(), nn.Linear(code_size, code_size))
         self.linear = nn.Identity() if width == n_embd else nn.Linear(width, n_embd)
         self.slot_embeddings = nn.Parameter(torch.empty(c.slots, n_embd).normal_(0, 0.02)) if c.slots > 1 else None
 
-    def forward(self, sentence_embedding: Tensor) -> Tensor:
+    def forward(self, sentence_embedding: Tensor, more: Tensor | None = None) -> Tensor:
+        """more: added to the MLP's first layer, (B, expanded_size)."""
         prefix, code = sentence_embedding.tensor_split([self.prefix_size], dim=1)
-        code = self.code_scale * code
+        code = self.code_scale * code if self.mlp is None else self.expanded(code, more)
         if self.numbers_per_piece:
             length, code = code.tensor_split([length_size(self.slots)], dim=1)
             slots = deinterleave(code, read_length(length, self.slots), self.slots, self.numbers_per_piece)
@@ -105,6 +112,17 @@ class Memory(nn.Module):
         if self.prefix is None:
             return memory
         return torch.cat([self.prefix(self.prefix_size**0.5 * prefix).unsqueeze(1), memory], dim=1)
+
+    def expanded(self, vector: Tensor, more: Tensor | None) -> Tensor:
+        """The MLP of the vector, scaled to a mean square of 1: (B, D) -> (B, expanded_size)."""
+        first, *others = self.mlp
+        hidden = first(unit_square(vector))
+        return nn.Sequential(*others)(hidden if more is None else hidden + more)
+
+
+def unit_square(vectors: Tensor) -> Tensor:
+    """Each vector scaled to a mean square of 1, (B, D); a vector of zeros stays."""
+    return nn.functional.normalize(vectors, dim=-1) * vectors.shape[-1] ** 0.5
 
 
 class TransformerDecoder(nn.Module):
@@ -149,13 +167,58 @@ class TransformerDecoder(nn.Module):
     def vocabulary(self) -> TiedVocabulary:
         return self.gpt2.transformer.wte
 
-    def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor) -> Tensor:
+    def read(self, sentence_embedding: Tensor) -> dict[str, Tensor]:
+        """What the cross-attention reads, under the names of transformers."""
+        return {"encoder_hidden_states": self.memory(sentence_embedding)}
+
+    def decode_states(self, sentence_embedding: Tensor, input_ids: Tensor, *hypothesis) -> Tensor:
         return self.gpt2.transformer(
-            input_ids=input_ids, encoder_hidden_states=self.memory(sentence_embedding), use_cache=False
+            input_ids=input_ids, use_cache=False, **self.read(sentence_embedding, *hypothesis)
         ).last_hidden_state  # padding follows the text: the causal mask hides it
 
-    def generator(self, sentence_embedding: Tensor):
-        return self.gpt2, {"encoder_hidden_states": self.memory(sentence_embedding)}
+    def generator(self, sentence_embedding: Tensor, *hypothesis):
+        return self.gpt2, self.read(sentence_embedding, *hypothesis)
+
+
+class Hypothesis(NamedTuple):
+    """Texts that are to be corrected, as the frozen encoder sees them.
+
+    input_ids, attention_mask (B, T) int64; states (B, T, H), the last layer's; sentence_embedding (B, D).
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    states: Tensor
+    sentence_embedding: Tensor
+
+
+class CorrectingDecoder(TransformerDecoder):
+    """A decoder that reads, beside the vector, a hypothesis for its text: what it says, and where the encoder puts it.
+
+    After the corrector of vec2text (Morris et al., "Text Embeddings Reveal (Almost) As Much As Text", 2023), which sees
+    the vector, the hypothesis' vector, their difference, and the hypothesis. Here one network writes the first text
+    and corrects it: without a hypothesis it is a `TransformerDecoder`. What reads the difference starts at zero.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.difference = nn.Linear(2 * config.embedding_dim, config.expanded_size, bias=False)
+        self.states = nn.Linear(config.hidden_size, config.n_embd)
+        nn.init.zeros_(self.difference.weight)
+        nn.init.normal_(self.states.weight, std=START_STD)
+        nn.init.zeros_(self.states.bias)
+
+    def read(self, sentence_embedding: Tensor, hypothesis: Hypothesis | None = None) -> dict[str, Tensor]:
+        if hypothesis is None:
+            return super().read(sentence_embedding)
+        z, theirs = map(unit_square, (sentence_embedding, hypothesis.sentence_embedding.to(sentence_embedding)))
+        memory = self.memory(z, self.difference(torch.cat([theirs, unit_square(z - theirs)], dim=-1)))
+        # Piece t stands where the decoder, which predicts the next piece, is at position t - 1; [CLS] is left out
+        ids, mask = hypothesis.input_ids[:, 1:], hypothesis.attention_mask[:, 1:]
+        at = torch.arange(ids.shape[1], device=ids.device)
+        said = self.vocabulary(ids) + self.states(hypothesis.states[:, 1:].to(memory)) + self.gpt2.transformer.wpe(at)
+        every = torch.cat([mask.new_ones(memory.shape[:2]), mask], dim=1)
+        return {"encoder_hidden_states": torch.cat([memory, said], dim=1), "encoder_attention_mask": every}
 
 
 class LSTMDecoder(PreTrainedModel, GenerationMixin):
@@ -220,4 +283,9 @@ class OnePassDecoder(nn.Module):
         return self.mlp(self.proj(sentence_embedding).unsqueeze(1) + positions)
 
 
-DECODERS = {"transformer": TransformerDecoder, "lstm": LSTMDecoder, "one_pass": OnePassDecoder}
+DECODERS = {
+    "transformer": TransformerDecoder,
+    "correcting": CorrectingDecoder,
+    "lstm": LSTMDecoder,
+    "one_pass": OnePassDecoder,
+}

@@ -16,7 +16,7 @@ from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.hub import check_weights
 from invlib.models.codec import Codec, split, until_end
 from invlib.models.config import InvertibleConfig, model_config
-from invlib.models.decoders import DECODERS
+from invlib.models.decoders import DECODERS, Hypothesis
 from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
 from invlib.settings import Settings, device
@@ -79,6 +79,11 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return ROWS[self.config.row].reads == "states"
 
     @property
+    def reads_sentence(self) -> bool:
+        """Whether the pooling reads the frozen encoder's own sentence embedding."""
+        return ROWS[self.config.row].reads == "sentence"
+
+    @property
     def reads_layers(self) -> tuple[str, ...]:
         """The encoder's layers that the pooling reads, side by side in this order; () where it reads none."""
         return tuple(self.config.encoder_layers) if self.reads_states else ()
@@ -93,16 +98,30 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         """input_ids, attention_mask (B, T), token_embeddings (B, T, H * layers) -> sentence_embedding (B, D)."""
         if self.reads_states:
             batch = {**batch, "token_embeddings": batch["token_embeddings"].to(self.dtype)}
+        if self.reads_sentence and "reference" not in batch:
+            batch = self.with_reference(batch)
         return self.pooling(batch)["sentence_embedding"]
+
+    def with_reference(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with the encoder's own sentence embeddings of its input_ids, reference (B, H) float32."""
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        return {**batch, "reference": self.encoder.pool(self.encoder.token_embeddings(ids, mask), mask)}
+
+    @torch.no_grad()
+    def read_hypothesis(self, input_ids: Tensor, attention_mask: Tensor) -> Hypothesis:
+        """Texts (B, T) as the frozen encoder sees them, for a decoder that corrects."""
+        states = self.encoder.token_embeddings(input_ids, attention_mask)
+        return Hypothesis(input_ids, attention_mask, states, self.encoder.pool(states, attention_mask))
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, sentence_embedding: Tensor | None = None,
-        move: Callable[[Tensor, dict], dict] | None = None, **more,
+        move: Callable[[Tensor, dict], dict] | None = None, hypothesis: Hypothesis | None = None, **more,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Teacher-forced: sentence_embedding (B, D), and states (N, n_embd) and labels (N,) of every piece after [CLS].
 
         input_ids, attention_mask (B, T) int64, and what `pool` reads; a given sentence_embedding takes the place of the
-        pooled one. move: takes the vectors and the whole batch; returns the batch to decode in its place.
+        pooled one. hypothesis: texts that a correcting decoder reads beside the vectors. move: takes the vectors and
+        the whole batch; returns the batch to decode in its place.
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, **more}
         batch["sentence_embedding"] = self.pool(batch) if sentence_embedding is None else sentence_embedding
@@ -111,7 +130,9 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         z, ids = batch["sentence_embedding"], batch["input_ids"]
         _ = self.encoder  # a model that was loaded has the decoder's words from it
         # The vector in the weights' precision: of a half model, not of a model under autocast
-        states = self.decoder.decode_states(z if self.dtype == torch.float32 else z.to(self.dtype), ids[:, :-1])
+        vector = z if self.dtype == torch.float32 else z.to(self.dtype)
+        more = () if hypothesis is None else (hypothesis,)  # only a correcting decoder takes it
+        states = self.decoder.decode_states(vector, ids[:, :-1], *more)
         labelled = batch["attention_mask"][:, 1:].bool()
         return {"sentence_embedding": z, "states": states[labelled], "labels": ids[:, 1:][labelled]}
 

@@ -1,7 +1,8 @@
 """Pooling: from the token states of a sentence to its ONE vector.
 
 As the modules of sentence-transformers do, each adds `sentence_embedding` (B, D) to a dictionary of features, which
-holds token_embeddings (B, T, input_size), the encoder's layers side by side, and input_ids, attention_mask (B, T).
+holds token_embeddings (B, T, input_size), the encoder's layers side by side, input_ids, attention_mask (B, T), and
+reference (B, H), the encoder's own sentence embedding.
 
 A new one is a subclass of `Pooling` here, and a row in invlib/rows.py.
 """
@@ -83,6 +84,23 @@ class CLSPooling(Pooling):
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return features | {"sentence_embedding": features["token_embeddings"][:, 0]}
+
+
+class SentencePooling(Pooling):
+    """The frozen encoder's own sentence embedding as it stands, `reference`: nothing learned, D = H."""
+
+    kind = "sentence"
+    config_keys = ("hidden_size", "embedding_dim")
+
+    def __init__(self, hidden_size: int, embedding_dim: int):
+        super().__init__()
+        if embedding_dim != hidden_size:
+            raise ValueError(
+                f"the sentence embedding has {hidden_size} numbers, not {embedding_dim}: give D = {hidden_size}"
+            )
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        return features | {"sentence_embedding": features["reference"]}
 
 
 class RNNPooling(Pooling):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +106,14 @@ def execute(notebook: Path, folder: Path, parameters: dict) -> None:
         content = nbformat.read(executed, as_version=4)
         content.metadata["invlib"] = made
         paths.write_text(executed, nbformat.writes(content))
-        paths.write_text(executed.with_suffix(".html"), HTMLExporter().from_notebook_node(content)[0])
+        try:
+            html = HTMLExporter().from_notebook_node(content)[0]
+        except ValueError as error:  # nbconvert without its templates, as `pip install --target` leaves it
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"{notebook.name} is executed, but has no HTML: {reason}", stacklevel=2)
+            paths.log_line(folder, f"{notebook.stem} has no HTML: {reason}")
+        else:
+            paths.write_text(executed.with_suffix(".html"), html)
         return
     shown = textwrap.indent("\n".join(source.strip().splitlines()[:12]), "    ")
     raise NotebookFailed(f"{notebook.name} failed in this cell:\n\n{shown}\n\n{reason}")

@@ -113,7 +113,7 @@ def check_device(preset: str) -> Check:
     if kind == "cuda":
         memory = torch.cuda.get_device_properties(0).total_memory / 1e9
         return Check("device", True, f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB")
-    ok = kind != "cpu" or preset not in ("gpu", "deck")
+    ok = kind != "cpu" or preset not in ("gpu", "gpu_short", "deck")
     if card := idle_card():
         built = f"torch {torch.__version__} is built {'for' if torch.version.cuda else 'without'} CUDA"
         remedy = f"{built} {torch.version.cuda or ''}: install a build that fits the driver (nvidia-smi, pytorch.org)"

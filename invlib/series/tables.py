@@ -208,6 +208,32 @@ def examples_table(folder: str | Path, n: int = 6) -> pd.DataFrame:
     return best[list(columns)].rename(columns=columns).reset_index(drop=True)
 
 
+ATTACKS = {  # of 12_attacks.csv, as README.md calls them
+    "nearest training headline": "nothing inverted: the nearest training headline",
+    "greedy": "one pass of the inverter",
+    "beam of 8, re-ranked": "eight texts, the nearest counts",
+    "search and corrector": "and eight rounds of search and corrector",
+}
+
+
+def inversion_table(folder: str | Path) -> pd.DataFrame:
+    """README.md's table of what comes back from plain embeddings: a run's attacks, and the whole one on other texts."""
+    attacks = pd.read_csv(Path(folder) / "tables" / "12_attacks.csv").set_index("attack")
+    texts = pd.read_csv(Path(folder) / "tables" / "12_texts.csv").set_index("attack")
+    rows = [(words, attacks.loc[name]) for name, words in ATTACKS.items()]
+    rows += [(f"the same, {name}", texts.loc[name]) for name in texts.index]
+    return pd.DataFrame([
+        {
+            "attack": words, "texts": f"{row['n']:.0f}",
+            "words found, any order": f"{row['token_f1']:.2f} [{row['token_f1_low']:.2f}, {row['token_f1_high']:.2f}]",
+            "BLEU": f"{row['bleu']:.1f}",
+            "exact": f"{row['exact']:.3f} [{row['exact_low']:.3f}, {row['exact_high']:.3f}]",
+            "cosine": f"{row['cosine']:.3f}",
+        }
+        for words, row in rows
+    ])  # fmt: skip
+
+
 def markdown(table: pd.DataFrame) -> str:
     """A table of strings in Markdown; every column that holds numbers alone is right-aligned."""
 
@@ -238,6 +264,7 @@ def rebuild_readme(text: str, folder: str | Path) -> str:
         "results": lambda: (markdown(results_table(metrics)), legend(metrics), made),
         "deck": lambda: (markdown(deck_table(metrics)), ONE_STEP_NOTE, made),
         "examples": lambda: (markdown(examples_table(folder)),),
+        "inversion": lambda: (markdown(inversion_table(folder)),),
     }
 
     def fill(match: re.Match) -> str:

@@ -49,7 +49,7 @@ def identity_of(settings: Settings, data_hash: str, encoder_hash: str) -> Identi
 class TrainingRecord:
     """How one model, or one language model, was trained. What was not written down is None.
 
-    purpose: "study", or "ablation" for a model of notebook 07's own table, which no other table shows.
+    purpose: "study", or "ablation" for a model of notebook 07's or 12's own table, which no other table shows.
     stopped_by: "time", "plateau", "epochs" or "steps". threads: of torch, on the CPU. cut_headlines: training headlines
     longer than `max_length`, whose end the model never saw. tokens, parameters: of a language model.
     """
@@ -59,7 +59,7 @@ class TrainingRecord:
     epochs: float
     stopped_by: str
     validation_loss: float
-    accuracy: float
+    accuracy: float | None
     steps: int | None = None
     measuring: dict = field(default_factory=dict)
     purpose: str = "study"
@@ -138,6 +138,7 @@ BEFORE = {  # what a setting meant before it existed, whatever its default is to
     "encoder_layers": ["last"], "queries": 32, "numbers_per_piece": 0, "position_start": True, "prefix_size": None,
     "code_weight": 0.2, "schedule": "plateau", "vector_noise": 0.0, "interpolation_noise_share": 0.0,
     "mixup_share": 0.0, "random_sentence_ratio": 0.0, "hard_negatives": 0, "max_steps": None, "column": None,
+    "recombined_ratio": 0.0, "corrected_texts": 8192, "expanded_size": 1024,
 }  # fmt: skip
 BEFORE_LANGUAGE_MODEL = {"max_steps": None}  # the same for a language model's settings
 OLD_ABLATIONS = (

@@ -55,7 +55,8 @@ def train(
             float(best.validation_loss), float(best.accuracy), steps=trainer.state.global_step,
             measuring=settings.values("run", "measuring", "language_model"), purpose=purpose,
             sent_sim_seconds=float(curves.sent_sim_seconds.max()), train_headlines=n_real,
-            random_sentences=n - n_real, cut_headlines=material.states["train"].n_cut,
+            random_sentences=round(settings.random_sentence_ratio * n_real),
+            cut_headlines=material.states["train"].n_cut,
         )  # fmt: skip
         training.finish(model.eval().save_pretrained, record, curves, curve_file)
     model.folder = folder
@@ -72,7 +73,10 @@ def build_trainer(
     model.decoder.vocabulary.start_at_frequencies(material.label_counts())
     if ROWS[settings.row].fitted:
         model.pooling.fit(np.asarray(material.states["train"].sentence))
-    train_set = material.training_set(model.reads_layers, settings.random_sentence_ratio, settings.seed)
+    s = settings
+    train_set = material.training_set(
+        model.reads_layers, s.random_sentence_ratio, s.recombined_ratio, s.seed, s.max_length
+    )
     minutes = settings.no_vector_minutes if settings.row == "no_vector" else settings.minutes
     clock = Clock(settings.name, None if settings.max_steps else minutes, run, work / "clock.json")
     curve = EpochCurve(clock, work / "curve.csv")  # an older model of this name keeps its own until this one is done
@@ -101,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--row", action="append", help="<row id>_<D>, repeatable; default: every model of the preset")
     parser.add_argument("--run", default=None, help="folder or name under runs/")
     parser.add_argument("--data", default=None)
+    parser.add_argument("--encoder", default=None, help="minilm, a hub name or a folder")
     args = parser.parse_args(argv)
     try:
         train_rows(args)
@@ -110,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def train_rows(args: argparse.Namespace) -> None:
     """Train the rows named on the command line, or all of the preset, one after another."""
-    settings = load_preset(args.preset, data=args.data, rows=args.row and " ".join(args.row))
+    settings = load_preset(args.preset, data=args.data, encoder=args.encoder, rows=args.row and " ".join(args.row))
     hidden_size = load_encoder(settings.encoder).hidden_size
     names = row_names(settings, hidden_size)
     rows = [select_row(settings, name) for name in names]  # an error in the last comes before the first is trained

@@ -1,6 +1,7 @@
 """transformers' Trainer with this study's losses and time limit."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,7 @@ def training_arguments(settings, work: Path, n: int, where: torch.device, **more
         logging_steps=min(50, -(-n // settings.batch_size)),
         bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
         dataloader_pin_memory=where.type == "cuda",
+        dataloader_num_workers=min(8, os.cpu_count() or 1) if where.type == "cuda" else 0,
         restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none", **more,
     )  # fmt: skip
     args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence

@@ -38,7 +38,8 @@ Interval = Sequence[float] | None  # [low, high]; None where it was not measured
 def use_style() -> None:
     """The workbook's one style, for every figure from here on; in tables sentences are whole and dollars no formula."""
     plt.style.use(STYLE)
-    pd.set_option("display.max_colwidth", 120, "display.html.use_mathjax", False, "styler.html.mathjax", False)
+    pd.set_option("display.max_colwidth", 120, "display.max_rows", 100)
+    pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)
 
 
 def literal(text) -> str:

@@ -8,6 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from invlib import paths
 from invlib.data.deck import DECK_HEADLINES
+from invlib.measures.text import token_f1
 from invlib.models.config import InvertibleConfig
 from invlib.models.model import InvertibleSentenceModel
 
@@ -61,5 +62,9 @@ def test_a_file_of_something_else_is_named(tmp_path):
 @pytest.mark.parametrize("folder", sorted(paths.DATA.glob("models/*")), ids=lambda folder: folder.name)
 def test_a_committed_model_gives_the_texts_that_it_gave_when_it_was_published(folder, tmp_path):
     model = InvertibleSentenceModel.from_pretrained(shutil.copytree(folder, tmp_path / "model"))
-    texts = model.text([ids[1:] for ids in model.encoder.input_ids(DECK_HEADLINES[:4])])
-    assert model.reconstruct(DECK_HEADLINES[:4]) == texts
+    ids = [row[1:] for row in model.encoder.input_ids(DECK_HEADLINES[:4])]
+    if model.config.row == "mean_decoder":  # an inverter finds about half of the words in one pass
+        found = model.generate_ids(model.encode(DECK_HEADLINES[:4]))
+        assert token_f1(found, ids).mean() > 0.5 > 2 * token_f1([*found[1:], found[0]], ids).mean()
+    else:
+        assert model.reconstruct(DECK_HEADLINES[:4]) == model.text(ids)

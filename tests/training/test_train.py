@@ -353,8 +353,8 @@ def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settin
     assert curves.learning_rate.iloc[-1] < 0.1 * curves.learning_rate.max()
     sentence = np.asarray(tiny_material.states["train"].sentence)
     np.testing.assert_allclose(model.pooling.components, fit_components(sentence, model.config.prefix_size), atol=1e-5)
-    assert len(tiny_material.training_set(("last",), 0.01, 0)) == 40  # less than half a sentence is none
-    dataset = tiny_material.training_set(("word", "last"), 0.5, 0)
+    assert len(tiny_material.training_set(("last",), 0.01, 0.01, 0, 16)) == 40  # less than half a sentence is none
+    dataset = tiny_material.training_set(("word", "last"), 0.5, 0.0, 0, 16)
     made = dataset[45]
     assert not made["real"] and dataset[3]["real"] and made["token_embeddings"].shape[1] == 64
     words = tiny_material.encoder.word_embeddings[made["input_ids"].tolist()]

@@ -1,0 +1,118 @@
+"""Candidates for the text behind a vector: what the decoder proposes, and where the frozen encoder puts it."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from invlib.models.codec import split, until_end
+from invlib.models.decoders import Hypothesis
+
+Ids = tuple[int, ...]  # the word pieces of a text, without special tokens
+BATCH = {"cpu": 128, "cuda": 8192, "mps": 256}  # texts at once
+LIKELIEST = 50  # pieces that a sample is drawn from
+LONGER = 8  # word pieces by which a text may be longer than what it is made from
+
+
+def batch_size(model) -> int:
+    return BATCH.get(model.device.type, 128)
+
+
+def read(model, texts: Sequence[Sequence[int]]) -> Hypothesis:
+    """The texts as the frozen encoder sees them, on the model's device; one that is empty is [CLS] [SEP]."""
+    c, encoder = model.config, model.encoder
+    batch = encoder.pad([[c.bos_token_id, *ids, c.eos_token_id] for ids in texts])
+    return model.read_hypothesis(*(batch[key].to(model.device) for key in ("input_ids", "attention_mask")))
+
+
+def embed(model, texts: Sequence[Sequence[int]]) -> np.ndarray:
+    """The encoder's own sentence embeddings of texts given as word pieces, of length 1: (N, H) float32.
+
+    Texts of like length are read together: hardly any padding is computed.
+    """
+    out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    for part in split(order, batch_size(model)) if len(texts) else ():
+        found = read(model, [texts[i] for i in part]).sentence_embedding
+        out[part] = torch.nn.functional.normalize(found, dim=-1).float().cpu().numpy()
+    return out
+
+
+@torch.no_grad()
+def propose(
+    model, z: Tensor, hypotheses: Sequence[Sequence[int]] | None = None, n: int = 1, temperature: float = 0.0,
+    allowed: Sequence[Collection[int]] | None = None,
+) -> list[list[Ids]]:  # fmt: skip
+    """n texts for each vector of z (N, D): the n best of a beam, or as many samples where `temperature` is above 0.
+
+    hypotheses: N texts, which a correcting decoder reads beside the vectors; what is proposed is hardly longer.
+    allowed: for each vector the word pieces that its samples may be made of; None = all.
+    """
+    c, found = model.config, []
+    _ = model.encoder  # a model that was loaded has the decoder's words from it
+    lengths = np.zeros(len(z)) if hypotheses is None else np.array([len(text) for text in hypotheses])
+    order = np.argsort(lengths, kind="stable")
+    for part in split(order, max(1, batch_size(model) // n)):
+        some = z[torch.from_numpy(part).to(z.device)].to(model.dtype)
+        more = () if hypotheses is None else (read(model, [hypotheses[i] for i in part]),)
+        longest = c.max_length - 1 if hypotheses is None else min(c.max_length - 1, int(lengths[part].max()) + LONGER)
+        if temperature:
+            only = None if allowed is None else [allowed[i] for i in part]
+            rows = sampled(model, some, more, n, temperature, longest, only)
+        else:
+            lm, inputs = model.decoder.generator(some, *more)
+            rows = lm.generate(
+                torch.full((len(part), 1), c.bos_token_id, device=model.device),
+                generation_config=search_config(c, n, longest), **inputs,
+            )[:, 1:]  # fmt: skip
+        texts = [ordinary(row, c) for row in rows.tolist()]
+        found += [texts[k * n : (k + 1) * n] for k in range(len(part))]
+    return [found[k] for k in np.argsort(order, kind="stable")]
+
+
+def search_config(config, n: int, longest: int) -> GenerationConfig:
+    """Greedy search, or the n best of a beam of n, of at most `longest` pieces after [CLS]."""
+    same = {key: getattr(config, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    beams = {"num_beams": n, "num_return_sequences": n, "early_stopping": True} if n > 1 else {}
+    return GenerationConfig(max_length=longest + 1, **beams, **same)
+
+
+def sampled(
+    model, z: Tensor, more: tuple, n: int, temperature: float, longest: int, allowed: Sequence[Collection[int]] | None
+) -> Tensor:
+    """n texts drawn piece by piece for each vector, (N n, at most longest) int64; after the end token anything.
+
+    transformers' `generate` computes all V logits at each step, however few pieces are allowed: here only theirs are.
+    """
+    c, rows = model.config, torch.arange(len(z), device=z.device).repeat_interleave(n)
+    pieces = forbidden = None
+    if allowed is not None:
+        pieces = torch.tensor(sorted(set().union(*allowed) | {c.eos_token_id}), device=z.device)
+        place = {i: k for k, i in enumerate(pieces.tolist())}
+        forbidden = torch.ones(len(z), len(pieces), dtype=torch.bool, device=z.device)
+        for row, own in zip(forbidden, allowed, strict=True):
+            row[[place[i] for i in {*own, c.eos_token_id}]] = False
+        forbidden = forbidden[rows]
+    lm, inputs = model.decoder.generator(z, *more)
+    inputs = {name: value[rows] for name, value in inputs.items()}
+    made, cache = [torch.full((len(rows), 1), c.bos_token_id, device=z.device)], None
+    ended = torch.zeros(len(rows), dtype=torch.bool, device=z.device)
+    while len(made) <= longest and not ended.all():
+        out = lm.transformer(input_ids=made[-1], past_key_values=cache, use_cache=True, **inputs)
+        cache, logits = out.past_key_values, model.logits(out.last_hidden_state[:, -1], pieces).float()
+        if forbidden is not None:
+            logits = logits.masked_fill(forbidden, -torch.inf)
+        best, which = logits.topk(min(LIKELIEST, logits.shape[1]), dim=-1)
+        drawn = which.gather(1, torch.multinomial((best / temperature).softmax(-1), 1))
+        made.append(drawn if pieces is None else pieces[drawn])
+        ended |= made[-1].squeeze(1) == c.eos_token_id
+    return torch.cat(made[1:], dim=1)
+
+
+def ordinary(ids: Sequence[int], config) -> Ids:
+    """Generated ids up to the end token, without special tokens, cut to what fits the model."""
+    special = {config.bos_token_id, config.eos_token_id, config.pad_token_id}
+    ids = until_end(ids, config.eos_token_id)
+    return tuple(i for i in ids if i not in special)[: config.max_length - 2]

@@ -1,0 +1,124 @@
+"""Search: a text is changed at random, piece by piece and word by word, for one that is nearer to the vector.
+
+Black box: the decoder alone says which pieces are tried, and the encoder is only asked for embeddings. White box: the
+encoder's gradient names pieces too (HotFlip: Ebrahimi et al., "White-Box Adversarial Examples for Text Classification",
+2018). In both, the decoder's probabilities stand against odd words.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from invlib.encoders.frozen import FrozenEncoder
+from invlib.inversion.candidates import Ids
+
+ALTERNATIVES = 8  # pieces that are tried in one place
+PRIOR = 0.3  # weight of a piece's log-probability beside its gain of cosine, counted in standard deviations over pieces
+EXCHANGE, PUT_IN, LEAVE_OUT, MOVE = 0.35, 0.47, 0.57, 0.9  # shares of the changes, added up; the rest cross two texts
+
+
+def changes(
+    model, target: np.ndarray, texts: Sequence[Sequence[Ids]], children: int, gradient: bool, rng: np.random.Generator
+) -> list[list[Ids]]:
+    """For each target (N, H) texts that differ from one of its own by one change, `children` of each, without doubles.
+
+    texts: those of each target, the best first. gradient: whether the encoder's gradient is asked (white box).
+    """
+    owners = [(i, text) for i, own in enumerate(texts) for text in own if text]
+    drawn = []  # number of the text, what is done to it, and where
+    for k, (_, text) in enumerate(owners):
+        for way in rng.random(children):
+            puts_in = EXCHANGE <= way < PUT_IN  # at the end too
+            drawn.append((k, way, int(rng.integers(len(text) + puts_in))))
+    places = [(k, t) for k, way, t in drawn if way < PUT_IN]  # a new piece is needed there
+    pieces = alternatives(model, target[[i for i, _ in owners]], [text for _, text in owners], places, gradient)
+    ranked = iter(pieces.tolist())
+    continues, longest = model.encoder.continues_word().numpy(), model.config.max_length - 2
+    made: list[dict[Ids, None]] = [{} for _ in texts]
+    for k, way, t in drawn:
+        i, text = owners[k]
+        if way < PUT_IN:
+            piece = next(ranked)[min(int(rng.exponential(2)), ALTERNATIVES - 1)]
+            new = (*text[:t], piece, *text[t + 1 if way < EXCHANGE else t :])
+        else:
+            new = rearranged(text, t, way, texts[i], continues, rng)
+        made[i][new[:longest]] = None
+    return [[text for text in own if text] for own in made]
+
+
+def alternatives(
+    model, target: np.ndarray, texts: Sequence[Ids], places: Sequence[tuple[int, int]], gradient: bool
+) -> np.ndarray:
+    """The pieces to try in each of R places, the best first: (R, ALTERNATIVES).
+
+    target: of each text, (N, H); places: number of the text, and position in it.
+    """
+    c, found = model.config, [np.zeros((0, ALTERNATIVES), dtype=np.int64)]
+    for start in range(0, len(texts), 256):
+        part = texts[start : start + 256]
+        at = [(k - start, t) for k, t in places if start <= k < start + len(part)]
+        if not at:
+            continue
+        batch = model.encoder.pad([[c.bos_token_id, *text, c.eos_token_id] for text in part])
+        ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
+        z = torch.from_numpy(target[start : start + 256]).to(model.device)
+        rows, columns = torch.tensor(at, device=model.device).T
+        with torch.no_grad():
+            states = model.decoder.decode_states(z.to(model.dtype), ids[:, :-1])[rows, columns]
+            scores = model.logits(states).float().log_softmax(-1)
+        if gradient:
+            gain = gradient_gain(model, z, ids, mask, rows, columns)
+            scores = gain / gain.std(-1, keepdim=True).clamp(min=1e-9) + PRIOR * scores
+        scores[:, not_ordinary(model.encoder).to(scores.device)] = -torch.inf
+        found.append(scores.topk(ALTERNATIVES, dim=-1).indices.cpu().numpy())
+    return np.concatenate(found)
+
+
+@lru_cache(maxsize=4)
+def not_ordinary(encoder: FrozenEncoder) -> Tensor:
+    """Special and unused word pieces, which no text is made of, (V,) bool."""
+    found = torch.ones(encoder.vocab_size, dtype=torch.bool)
+    found[torch.from_numpy(encoder.ordinary_pieces())] = False
+    return found
+
+
+def gradient_gain(model, z: Tensor, ids: Tensor, mask: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """What each piece in a place would add to the cosine with z (B, H), to first order: (R, V).
+
+    ids, mask (B, T): texts with special tokens; rows, columns (R,): the text's number, and the place after [CLS].
+    """
+    encoder, table = model.encoder, model.encoder.word_embeddings.detach()
+    with torch.enable_grad():
+        words = table[ids].clone().requires_grad_(True)
+        pooled = encoder.pool(encoder.model(inputs_embeds=words, attention_mask=mask).last_hidden_state.float(), mask)
+        F.cosine_similarity(pooled, z, dim=-1).sum().backward()
+    gradient = words.grad[:, 1:][rows, columns]  # (R, H)
+    return gradient @ table.T - (gradient * table[ids[:, 1:][rows, columns]]).sum(-1, keepdim=True)
+
+
+def rearranged(
+    text: Ids, t: int, way: float, others: Sequence[Ids], continues: np.ndarray, rng: np.random.Generator
+) -> Ids:
+    """The text without piece t, with a stretch of words elsewhere, or with the end of another: `way` says which."""
+    if way < LEAVE_OUT:
+        return (*text[:t], *text[t + 1 :])
+    starts = word_starts(text, continues)
+    if way < MOVE and len(starts) > 1:
+        n = int(rng.integers(len(starts)))
+        first, last = starts[n], [*starts, len(text)][min(n + 1 + int(rng.exponential(1)), len(starts))]
+        rest = (*text[:first], *text[last:])
+        to = [*word_starts(rest, continues), len(rest)]
+        at = to[int(rng.integers(len(to)))]
+        return (*rest[:at], *text[first:last], *rest[at:])
+    other = others[int(rng.integers(len(others)))] or text
+    cut = starts[int(rng.integers(len(starts)))]
+    return (*text[:cut], *other[min(cut, len(other)) :])
+
+
+def word_starts(text: Ids, continues: np.ndarray) -> list[int]:
+    """The places in which a word begins; the first one always."""
+    return [k for k in range(len(text)) if not k or not continues[text[k]]]

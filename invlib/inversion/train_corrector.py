@@ -1,0 +1,306 @@
+"""Training a corrector: an inverter that learns to go from a near text to the true one.
+
+    python -m invlib.inversion --preset study --encoder NAME --run mine
+
+trains the inverter, where the run has none, and goes on with its corrector. The corrector starts from the inverter's
+weights. It learns on hypotheses for texts that are new in each epoch, sentences recombined from training headlines, and
+on a share of the headlines themselves. Some hypotheses are its own, as it is then; some are the text with its words in
+another order and some words exchanged, which is what search finds, and costs nothing.
+"""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from invlib import paths
+from invlib.encoders.batches import collate
+from invlib.encoders.material import Material
+from invlib.encoders.recombined import Recombined
+from invlib.inversion.candidates import embed, propose
+from invlib.measures.similarity import unit
+from invlib.measures.text import bleu
+from invlib.models.config import InvertibleConfig
+from invlib.models.model import InvertibleSentenceModel
+from invlib.settings import Settings, device, select_row
+from invlib.training.callbacks import Clock
+from invlib.training.losses import nearest_pieces, reconstruction_loss
+from invlib.training.record import TrainingRecord, identity_of
+from invlib.training.resume import ResumableTraining
+from invlib.training.train import train
+from invlib.training.trainer import TimedTrainer, stopped_by, training_arguments
+
+REAL = 0.25  # share of an epoch's texts that are headlines
+DISTURBED = 0.85  # share of the hypotheses that are the text itself, disturbed; the others come from the model
+SAMPLED = 0.5  # share of the first hypotheses that are drawn, and not the likeliest
+TEMPERATURE = 0.7
+ROUNDS = (0.5, 0.25)  # share of the hypotheses that are corrected once; and twice
+PASSES = 2  # over an epoch's texts: making a hypothesis takes as long as learning from it
+ALONE = 4  # every so many steps no hypothesis is read, so that the first text is not unlearned
+CHECKED, CHECKED_ROUNDS = 300, 3  # validation headlines after each epoch, and rounds of correction
+
+
+class Corrections(Dataset):
+    """An epoch's texts and a hypothesis for each: items of input_ids, hypothesis (both with special tokens), reference.
+
+    `refresh` makes them anew: REAL of the `n` are headlines, the others recombined ones. Each comes PASSES times.
+    """
+
+    def __init__(self, real: Sequence[Sequence[int]], recombined: Recombined, n: int, seed: int):
+        self.real, self.recombined, self.n, self.seed = real, recombined, n, seed
+        self.texts: list[list[int]] = [[recombined.bos, recombined.eos]] * n
+        self.hypotheses, self.vectors = self.texts, np.zeros((n, 1), np.float32)
+
+    def __len__(self) -> int:
+        return PASSES * self.n
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.tile([len(text) for text in self.texts], PASSES)
+
+    def refresh(self, model: InvertibleSentenceModel, epoch: int) -> None:
+        rng = random.Random(hash((self.seed, epoch)))
+        self.recombined.set_epoch(epoch)
+        drawn = rng.sample(range(len(self.recombined)), self.n - round(REAL * self.n))
+        self.texts = [self.recombined.ids(k) for k in drawn]
+        self.texts += [list(self.real[k]) for k in rng.choices(range(len(self.real)), k=self.n - len(drawn))]
+        rng.shuffle(self.texts)
+        n = round(DISTURBED * self.n)
+        found: list[Sequence[int]] = [self.recombined.disturbed(text[1:-1], rng) for text in self.texts[:n]]
+        self.vectors = embed(model, [text[1:-1] for text in self.texts])
+        if n < self.n:
+            with torch.random.fork_rng():  # the same texts in a training that was interrupted
+                torch.manual_seed(rng.randrange(2**31))
+                found += hypotheses(model, torch.from_numpy(self.vectors[n:]).to(model.device))
+        ends = self.recombined.bos, self.recombined.eos
+        self.hypotheses = [[ends[0], *text, ends[1]] for text in found]
+
+    def __getitem__(self, k: int) -> dict:
+        k %= self.n
+        text, hypothesis = (np.array(ids, dtype=np.int32) for ids in (self.texts[k], self.hypotheses[k]))
+        return {"input_ids": text, "hypothesis": hypothesis, "reference": self.vectors[k], "real": True}
+
+
+def hypotheses(model: InvertibleSentenceModel, z: torch.Tensor) -> list[tuple[int, ...]]:
+    """A text for each vector (N, D) from the model as it is: drawn or likeliest, and corrected up to two times."""
+    model.eval()
+    n = len(z)
+    drawn = round(SAMPLED * n)
+    texts = [row[0] for row in propose(model, z[:drawn], temperature=TEMPERATURE)] if drawn else []
+    texts += [row[0] for row in propose(model, z[drawn:])]
+    order = torch.randperm(n)
+    for share in ROUNDS:
+        chosen = order[: round(share * n)].tolist()
+        if chosen:
+            better = propose(model, z[chosen], [texts[i] for i in chosen])
+            for i, row in zip(chosen, better, strict=True):
+                texts[i] = row[0]
+    return texts
+
+
+def collate_corrections(items: Sequence[dict]) -> dict[str, torch.Tensor]:
+    """input_ids, attention_mask (B, T) of the texts; hypothesis_ids, hypothesis_mask (B, T') of their hypotheses."""
+    batch = collate(items)
+    theirs = collate([item | {"input_ids": item["hypothesis"]} for item in items])
+    return batch | {"hypothesis_ids": theirs["input_ids"], "hypothesis_mask": theirs["attention_mask"]}
+
+
+class Refresh(TrainerCallback):
+    """Makes the texts and hypotheses of each epoch at its beginning."""
+
+    def __init__(self, corrections: Corrections):
+        self.corrections = corrections
+
+    def on_epoch_begin(self, args, state, control, model=None, **_):
+        self.corrections.refresh(model, round(state.epoch))
+        model.train()
+
+
+class FreshLengths(LengthGroupedSampler):
+    """Groups by the lengths that the texts have in this epoch."""
+
+    def __init__(self, batch_size: int, dataset: Corrections):
+        super().__init__(batch_size, dataset, lengths=dataset.lengths.tolist())
+        self.dataset = dataset
+
+    def __iter__(self):
+        self.lengths = self.dataset.lengths.tolist()
+        return super().__iter__()
+
+
+def weights_hash(model: InvertibleSentenceModel) -> str:
+    """12 hex digits over a model's weights: those of another inverter make another corrector."""
+    digest = hashlib.sha256()
+    for _, tensor in sorted(model.state_dict().items()):
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+class CorrectorTrainer(TimedTrainer):
+    """The Trainer for a correcting decoder; its evaluation inverts validation headlines and corrects them greedily."""
+
+    def __init__(self, *args, settings: Settings, **kwargs):
+        super().__init__(*args, falling=settings.schedule == "cosine", **kwargs)
+        self.settings, words = settings, self.model.encoder.word_embeddings
+        self.hard_negatives = nearest_pieces(words, settings.hard_negatives) if settings.hard_negatives else None
+
+    def _get_train_sampler(self, train_dataset=None):
+        return FreshLengths(self.args.train_batch_size, train_dataset or self.train_dataset)
+
+    def compute_loss(self, model, inputs, return_outputs=False, **_):
+        batch = {key: inputs[key] for key in ("input_ids", "attention_mask", "reference")}
+        hypothesis = None
+        if self.state.global_step % ALONE:
+            hypothesis = self.model.read_hypothesis(inputs["hypothesis_ids"], inputs["hypothesis_mask"])
+        output = model(**batch, hypothesis=hypothesis)
+        loss = reconstruction_loss(model, output, self.settings.sampled_negatives, self.hard_negatives)
+        return (loss, output) if return_outputs else loss
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        model, ids = self.model.eval(), (eval_dataset or self.eval_dataset).ids()
+        with self.clock.paused():
+            figures = corrected_greedily(model, [tuple(row[1:-1]) for row in ids], CHECKED_ROUNDS)
+        result = {f"{metric_key_prefix}_loss": 1 - figures[-1]["cosine"], "rounds": figures}
+        self.log({f"{metric_key_prefix}_loss": result[f"{metric_key_prefix}_loss"]})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
+        return result
+
+
+@torch.no_grad()
+def corrected_greedily(model: InvertibleSentenceModel, texts: Sequence[tuple[int, ...]], rounds: int) -> list[dict]:
+    """How near the likeliest text is to each text's vector, at first and after each round of correction.
+
+    One dict a round: cosine (mean), exact (share), bleu. A correction counts only where its cosine is higher.
+    """
+    target = embed(model, texts)
+    z = torch.from_numpy(target).to(model.device)
+    best = [row[0] for row in propose(model, z)]
+    cosine = (unit(embed(model, best)) * target).sum(1)
+    figures = [summed_up(model, texts, best, cosine)]
+    for _ in range(rounds):
+        new = [row[0] for row in propose(model, z, best)]
+        theirs = (unit(embed(model, new)) * target).sum(1)
+        best = [b if t > c else a for a, b, c, t in zip(best, new, cosine, theirs, strict=True)]
+        cosine = np.maximum(cosine, theirs)
+        figures.append(summed_up(model, texts, best, cosine))
+    return figures
+
+
+def summed_up(model, texts, found, cosine) -> dict:
+    exact = np.mean([a == b for a, b in zip(texts, found, strict=True)])
+    return {"cosine": float(cosine.mean()), "exact": float(exact), "bleu": bleu(model.text(found), model.text(texts))}
+
+
+class RoundsCurve(TrainerCallback):
+    """After each evaluation one row of the curve, and a line in the run's log."""
+
+    def __init__(self, clock: Clock, file: Path):
+        self.clock, self.file = clock, file
+        self.rows = pd.read_csv(file).to_dict("records") if file.exists() else []
+
+    def on_evaluate(self, args, state, control, metrics=None, **_):
+        losses = [h["loss"] for h in state.log_history if "loss" in h]
+        row = {"epoch": state.epoch, "step": state.global_step, "minutes": self.clock.seconds / 60}
+        row["train_loss"] = losses[-1] if losses else None
+        for k, figures in enumerate(metrics["rounds"]):
+            row |= {f"{name}_{k}": value for name, value in figures.items()}
+        row["validation_loss"] = metrics["eval_loss"]
+        self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
+        paths.write_csv(self.file, pd.DataFrame(self.rows))
+        first, last = metrics["rounds"][0], metrics["rounds"][-1]
+        paths.log_line(
+            self.clock.run, f"{self.clock.name} epoch {row['epoch']:.2f} loss {row['train_loss'] or 0:.3f} cosine "
+            f"{first['cosine']:.3f} -> {last['cosine']:.3f}, BLEU {first['bleu']:.1f} -> {last['bleu']:.1f}, exact "
+            f"{first['exact']:.3f} -> {last['exact']:.3f}",
+        )  # fmt: skip
+
+
+def as_corrector(inverter: InvertibleSentenceModel, settings: Settings) -> InvertibleSentenceModel:
+    """The inverter with a decoder that can read a hypothesis; what reads it has not learned anything yet."""
+    values = {name: getattr(inverter.config, name) for name in inverter.config.__annotations__}
+    model = InvertibleSentenceModel(InvertibleConfig(**values | {"decoder": "correcting", "dropout": settings.dropout}))
+    model.load_state_dict(inverter.state_dict(), strict=False)
+    model.use_encoder(inverter.encoder)
+    return model.to(device())
+
+
+SHIPPED = "mean_decoder_384_corrector"  # in data/models: for all-MiniLM-L6-v2
+
+
+def find_inverter(
+    settings: Settings, run: str | Path | None, material: Material
+) -> tuple[InvertibleSentenceModel, str]:
+    """The inverter of a run's encoder, with its corrector, and whose it is: "this run's" or "the repository's".
+
+    It is trained where `own_inverter` is set. FileNotFoundError where the run has none and the repository's is for
+    another encoder.
+    """
+    name = f"mean_decoder_{material.encoder.hidden_size}"
+    corrector = select_row(settings, f"{name}_corrector")
+    if settings.own_inverter:
+        inverter, _ = train(select_row(settings, f"{name}_inverter"), run, material, purpose="ablation")
+        return train_corrector(corrector, inverter, run, material)[0], "this run's"
+    folder = paths.run_folder(run) / "models" / corrector.name
+    if (folder / "training.json").exists():
+        return InvertibleSentenceModel.from_pretrained(folder), "this run's"
+    model = InvertibleSentenceModel.from_pretrained(SHIPPED)
+    try:
+        model.use_encoder(material.encoder)
+    except ValueError as error:
+        raise FileNotFoundError(
+            f"no inverter for encoder {material.encoder.name!r} in {folder.parent}; train one: python -m "
+            f"invlib.inversion --encoder {material.encoder.name} --run NAME, or set own_inverter=True"
+        ) from error
+    return model, "the repository's"
+
+
+def train_corrector(
+    settings: Settings, inverter: InvertibleSentenceModel, run: str | Path | None, material: Material
+) -> tuple[InvertibleSentenceModel, pd.DataFrame]:
+    """Train the corrector of an inverter; returns the best by validation cosine, and its curve.
+
+    settings: those of the corrector, a variant of its own. Leaves what `train` leaves, and goes on as it does.
+    """
+    s, run = settings, paths.run_folder(run)
+    folder, curve_file = run / "models" / s.name, run / "curves" / f"{s.name}.csv"
+    identity = identity_of(s, material.corpus.data_hash, f"{material.encoder.hash} {weights_hash(inverter)}")
+    training = ResumableTraining(folder, identity)
+    if training.done:
+        return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
+    with training, torch.random.fork_rng():
+        torch.manual_seed(s.seed)
+        model, real = as_corrector(inverter, s), material.dataset("train", layers=()).ids()
+        n = min(s.corrected_texts, 4 * len(real))
+        corrections = Corrections(
+            real, Recombined(real, material.encoder, 4 * len(real), s.seed + 1, s.max_length), n, s.seed
+        )
+        clock = Clock(s.name, None if s.max_steps else s.minutes, run, training.work / "clock.json")
+        curve = RoundsCurve(clock, training.work / "curve.csv")
+        trainer = CorrectorTrainer(
+            model=model, settings=s, clock=clock, data_collator=collate_corrections, train_dataset=corrections,
+            eval_dataset=material.dataset("validation", CHECKED, ()), callbacks=[Refresh(corrections), clock, curve],
+            args=training_arguments(
+                s, training.work, len(corrections), device(), remove_unused_columns=False, label_names=["input_ids"]
+            ),
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        paths.log_line(run, f"{s.name} starts: {model.n_trainable():,} trainable parameters, {n:,} texts an epoch")
+        trainer.train(resume_from_checkpoint=training.checkpoint)
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        curves = pd.read_csv(curve.file)
+        best = curves.loc[curves.validation_loss.idxmin()]
+        record = TrainingRecord(
+            identity, clock.seconds, float(curves.epoch.iloc[-1]), stopped_by(trainer, s), float(best.validation_loss),
+            None, steps=trainer.state.global_step, measuring=s.values("run", "measuring", "language_model"),
+            train_headlines=len(real), purpose="ablation",
+        )  # fmt: skip
+        training.finish(model.eval().save_pretrained, record, curves, curve_file)
+    model.folder = folder
+    return model, curves
