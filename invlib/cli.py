@@ -334,7 +334,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     invert.add_argument("--encoder", help="the encoder that made them; default: the model's, all-MiniLM-L6-v2")
     invert.add_argument("--model", help="folder or name of a mean_decoder; default: the one of the repository")
     invert.add_argument(
-        "--rounds", type=int, choices=range(101), metavar="N", help="of correction at most; default: 10"
+        "--rounds", type=int, choices=range(101), metavar="N", help="of search and correction; default: the chain's"
     )
     invert.add_argument("--output", type=Path, help="default: standard output; CSV of text, cosine, surely_exact")
     return parser.parse_args(argv)

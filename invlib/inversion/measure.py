@@ -12,7 +12,7 @@ import torch
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.material import Material
 from invlib.inversion.candidates import Ids, embed, propose
-from invlib.inversion.invert import SURE, Chain, Inverted, rounds
+from invlib.inversion.invert import SURE, Chain, Inverted, invert
 from invlib.measures.intervals import bootstrap, proportion_interval
 from invlib.measures.similarity import unit
 from invlib.measures.text import bleu, token_f1
@@ -94,8 +94,7 @@ def attack(
     """
     given, found, started = texts.vectors if vectors is None else vectors, [], time.perf_counter()
     for start in range(0, len(texts), batch):
-        *_, last = rounds(model, given[start : start + batch], chain)
-        found += last
+        found += invert(model, given[start : start + batch], chain)
     seconds = (time.perf_counter() - started) / len(texts)
     made = figures(model, [inverted.best for inverted in found], texts, judge)
     return made | {

@@ -8,6 +8,7 @@ import pandas as pd
 
 from invlib.inversion.invert import Chain, invert
 from invlib.inversion.measure import Texts, figures
+from invlib.measures.changed_vectors import quantized, with_noise
 from invlib.measures.similarity import rank_correlation, recall_at_k, unit
 from invlib.models.pooling import fit_components
 
@@ -31,21 +32,12 @@ def protections(train: np.ndarray, seed: int = 0) -> list[Protection]:
     spread, largest = train.std(0), np.abs(train).max(0)
 
     def noise(level: float) -> Change:
-        def change(z: np.ndarray) -> np.ndarray:
-            drawn = np.random.default_rng(seed).standard_normal(z.shape, dtype=np.float32)
-            return (z + level * spread * drawn).astype(np.float32)
-
-        return change
+        return lambda z: with_noise(z, spread, level, seed)
 
     def bits(n: int) -> Change:
-        def change(z: np.ndarray) -> np.ndarray:
-            if n == 1:
-                return (np.where(z >= 0, 1, -1) * np.abs(train).mean(0)).astype(np.float32)
-            steps = 2 ** (n - 1) - 1
-            scale = np.maximum(largest, 1e-12) / steps
-            return (np.clip(np.rint(z / scale), -steps, steps) * scale).astype(np.float32)
-
-        return change
+        if n == 1:  # the sign alone, at the number's mean size
+            return lambda z: (np.where(z >= 0, 1, -1) * np.abs(train).mean(0)).astype(np.float32)
+        return lambda z: quantized(z, largest, n)
 
     def cut(size: int) -> Change:
         components = fit_components(train, size)

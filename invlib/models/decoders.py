@@ -216,9 +216,9 @@ class CorrectingDecoder(TransformerDecoder):
         # Piece t stands where the decoder, which predicts the next piece, is at position t - 1; [CLS] is left out
         ids, mask = hypothesis.input_ids[:, 1:], hypothesis.attention_mask[:, 1:]
         at = torch.arange(ids.shape[1], device=ids.device)
-        said = self.vocabulary(ids) + self.states(hypothesis.states[:, 1:].to(memory)) + self.gpt2.transformer.wpe(at)
+        pieces = self.vocabulary(ids) + self.states(hypothesis.states[:, 1:].to(memory)) + self.gpt2.transformer.wpe(at)
         every = torch.cat([mask.new_ones(memory.shape[:2]), mask], dim=1)
-        return {"encoder_hidden_states": torch.cat([memory, said], dim=1), "encoder_attention_mask": every}
+        return {"encoder_hidden_states": torch.cat([memory, pieces], dim=1), "encoder_attention_mask": every}
 
 
 class LSTMDecoder(PreTrainedModel, GenerationMixin):

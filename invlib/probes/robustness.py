@@ -8,6 +8,7 @@ import pandas as pd
 from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.material import Material
+from invlib.measures.changed_vectors import quantized, with_noise
 from invlib.measures.intervals import bootstrap, proportion_interval, ratio
 from invlib.measures.similarity import rank_correlation, rank_correlation_interval
 from invlib.measures.text import generated_matches
@@ -20,24 +21,6 @@ from invlib.settings import Settings
 
 NOISE = (0.0, 0.05, 0.1, 0.2, 0.4)  # standard deviations of each number
 BITS = (8, 6, 4, 3, 2)
-
-
-def with_noise(z: np.ndarray, spread: np.ndarray, level: float, seed: int = 0) -> np.ndarray:
-    """Vectors (N, D) with normal noise of `level` times each number's standard deviation, spread (D,)."""
-    noise = np.random.default_rng(seed).standard_normal(z.shape, dtype=np.float32)
-    return (z + level * spread * noise).astype(np.float32)
-
-
-def quantized(z: np.ndarray, largest: np.ndarray, bits: int) -> np.ndarray:
-    """Vectors (N, D) rounded to what `bits` bits a number can hold, by a symmetric scale for each number.
-
-    largest (D,): each number's largest absolute value over the training split; what lies beyond is cut there.
-    """
-    if bits < 2:
-        raise ValueError(f"bits={bits}: a symmetric scale needs at least 2")
-    steps = 2 ** (bits - 1) - 1
-    scale = np.maximum(largest, 1e-12) / steps
-    return (np.clip(np.rint(z / scale), -steps, steps) * scale).astype(np.float32)
 
 
 def reconstruction_metrics(model: Codec, z: np.ndarray, dataset: StatesDataset, n_bootstrap: int = 1000) -> dict:

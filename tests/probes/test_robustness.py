@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from invlib.measures.changed_vectors import quantized, with_noise
 from invlib.measures.intervals import paired_difference, ratio
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
@@ -12,11 +13,9 @@ from invlib.probes.robustness import (
     most_exact,
     packed_bits,
     packed_ids_by_bits,
-    quantized,
     reconstruction_metrics,
     robustness,
     summary_metrics,
-    with_noise,
 )
 
 
