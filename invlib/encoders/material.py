@@ -75,15 +75,20 @@ class Material:
         return torch.from_numpy(counts)
 
 
+def load_corpus(settings: Settings) -> Corpus:
+    """The headlines of a run, cleaned and split."""
+    return load_headlines(
+        settings.data, seed=settings.seed, allow_synthetic=settings.allow_synthetic, limit=settings.n_headlines,
+        column=settings.column,
+    )  # fmt: skip
+
+
 def load_material(settings: Settings, progress: bool = True) -> Material:
     """Headlines, encoder and token states of a run; the states are computed once and kept in runs/cache.
 
     Headlines longer than `settings.max_length` word pieces are cut; `states[split].n_cut` counts them.
     """
-    corpus = load_headlines(
-        settings.data, seed=settings.seed, allow_synthetic=settings.allow_synthetic, limit=settings.n_headlines,
-        column=settings.column,
-    )  # fmt: skip
+    corpus = load_corpus(settings)
     encoder = load_encoder(settings.encoder)
     states = {
         split: token_states(encoder, list(corpus.splits[split]["text"]), settings.max_length, progress=progress)

@@ -5,10 +5,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import GenerationConfig
 
 from invlib.models.codec import split, until_end
 from invlib.models.decoders import Hypothesis
+from invlib.settings import precision
 
 Ids = tuple[int, ...]  # the word pieces of a text, without special tokens
 BATCH = {"cpu": 128, "cuda": 8192, "mps": 256}  # texts at once
@@ -70,6 +72,26 @@ def propose(
         texts = [ordinary(row, c) for row in rows.tolist()]
         found += [texts[k * n : (k + 1) * n] for k in range(len(part))]
     return [found[k] for k in np.argsort(order, kind="stable")]
+
+
+@torch.no_grad()
+def log_probabilities(model, z: np.ndarray, texts: Sequence[Ids]) -> np.ndarray:
+    """How likely the decoder holds each text, its end included, for its vector: z (N, D) -> (N,) float32, nats."""
+    c, out = model.config, np.zeros(len(texts), dtype=np.float32)
+    _ = model.encoder  # a model that was loaded has the decoder's words from it
+    kind = precision(model.device)
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    for part in split(order, batch_size(model)) if len(texts) else ():
+        batch = model.encoder.pad([[c.bos_token_id, *texts[i], c.eos_token_id] for i in part])
+        ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
+        vectors = torch.from_numpy(z[part]).to(model.device, model.dtype)
+        with torch.autocast(model.device.type, kind, enabled=kind == torch.bfloat16):
+            labels, labelled = ids[:, 1:], mask[:, 1:].bool()
+            logits = model.logits(model.decoder.decode_states(vectors, ids[:, :-1])[labelled])  # (all pieces, V)
+        nats = torch.zeros(labels.shape, device=model.device)
+        nats[labelled] = -F.cross_entropy(logits.float(), labels[labelled], reduction="none")
+        out[part] = nats.sum(1).cpu().numpy()
+    return out
 
 
 def search_config(config, n: int, longest: int) -> GenerationConfig:

@@ -5,13 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 
-from invlib.inversion.candidates import Ids, embed, propose
+from invlib.inversion.candidates import Ids, embed, log_probabilities, propose
 from invlib.inversion.search import changes
 from invlib.measures.similarity import unit
 
 ZERO = 1e-12  # a vector without a larger number has no direction
+SCORED = 16  # new texts of a vector whose probability is asked in each round: its nearest
 SURE = 0.9995  # a text with this cosine to the vector is taken for the text itself
 
 
@@ -23,7 +25,9 @@ class Chain:
     the `kept` best texts are corrected, `width` ways each (a text once), and changed at random, `children` ways each.
     reworded: further texts of each round, drawn from the decoder out of nothing but the pieces of the best texts, in
     another order: search finds words sooner than their order. gradient: whether the encoder's gradient is asked which
-    pieces to try, or the decoder alone. patience: rounds without a better text before a vector is left as it is.
+    pieces to try, or the decoder alone. prior: weight of a text's log-probability under the decoder (nats) beside its
+    cosine, where texts are ranked: of two that are as near, the likelier. patience: rounds without a better text before
+    a vector is left as it is.
     """
 
     beam: int = 8
@@ -35,29 +39,40 @@ class Chain:
     children: int = 24
     reworded: int = 8
     gradient: bool = True
+    prior: float = 0.001
     patience: int = 4
 
 
 @dataclass
 class Inverted:
-    """One vector's texts so far and their cosines; how often the encoder was asked; the best of each round."""
+    """What was found for one vector so far.
+
+    cosines of all texts; scores: cosine and prior of those whose probability was asked; calls: texts that the encoder
+    read; history: the best text of each round, and its cosine; reached: after each round how far search has come;
+    corrected: texts that were corrected.
+    """
 
     cosines: dict[Ids, float] = field(default_factory=dict)
+    scores: dict[Ids, float] = field(default_factory=dict)
     calls: int = 0
     history: list[tuple[Ids, float]] = field(default_factory=list)
+    reached: list[float] = field(default_factory=list)
     corrected: set[Ids] = field(default_factory=set)
 
     @property
     def best(self) -> Ids:
-        return max(self.cosines, key=self.cosines.get)
+        """The text of the highest score, or one that is SURE."""
+        nearest = max(self.cosines, key=self.cosines.get)
+        return nearest if self.cosines[nearest] >= SURE else max(self.scores, key=self.scores.get)
 
     @property
     def cosine(self) -> float:
         return self.cosines[self.best]
 
     def ranked(self, n: int) -> list[Ids]:
-        """The n best texts, the best first."""
-        return sorted(self.cosines, key=self.cosines.get, reverse=True)[:n]
+        """The n best texts, the best first: those of the highest scores and of the highest cosines in turn."""
+        likely, near = (sorted(by, key=by.get, reverse=True)[:n] for by in (self.scores, self.cosines))
+        return list(dict.fromkeys(text for pair in zip(likely, near, strict=False) for text in pair))[:n]
 
 
 def invert(model, vectors, chain: Chain | None = None, seed: int = 0) -> list[Inverted]:
@@ -81,7 +96,7 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
     found = [Inverted() for _ in target]
     everything = list(range(len(found)))
     first = first_texts(model, target, chain, rng)
-    rank(model, target, found, everything, first)
+    rank(model, target, found, everything, first, chain.prior)
     yield found
     corrects = chain.width and model.config.decoder == "correcting"
     for _ in range(chain.rounds if corrects or chain.children or chain.reworded else 0):
@@ -98,7 +113,7 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
         if chain.reworded:
             more = reworded(model, target[active], [found[i].ranked(chain.kept) for i in active], chain, rng)
             new = [a + b for a, b in zip(new, more, strict=True)]
-        rank(model, target, found, active, new)
+        rank(model, target, found, active, new, chain.prior)
         yield found
 
 
@@ -148,9 +163,9 @@ def reworded(
 
 
 def rank(
-    model, target: np.ndarray, found: list[Inverted], which: Sequence[int], texts: Sequence[Sequence[Ids]]
+    model, target: np.ndarray, found: list[Inverted], which: Sequence[int], texts: Sequence[Sequence[Ids]], prior: float
 ) -> None:
-    """Add the texts of the vectors `which` with their cosines, each text read by the encoder once; note the best."""
+    """Add the texts of the vectors `which`, each read by the encoder once; note the best."""
     unread = [
         (i, text)
         for i, own in zip(which, texts, strict=True)
@@ -158,12 +173,30 @@ def rank(
         if text not in found[i].cosines
     ]
     if unread:
-        cosines = (embed(model, [text for _, text in unread]) * target[[i for i, _ in unread]]).sum(1)
+        owners, new = [i for i, _ in unread], [text for _, text in unread]
+        cosines = (embed(model, new) * target[owners]).sum(1)
         for (i, text), cosine in zip(unread, cosines.tolist(), strict=True):
             found[i].cosines[text] = cosine
             found[i].calls += 1
+        for k, score in scored(model, target[owners], new, owners, cosines, prior).items():
+            found[owners[k]].scores[new[k]] = score
     for i in which:
         found[i].history.append((found[i].best, found[i].cosine))
+        found[i].reached.append(max(found[i].cosines.values()) + max(found[i].scores.values()))
+
+
+def scored(
+    model, target: np.ndarray, texts: Sequence[Ids], owners: Sequence[int], cosines: np.ndarray, prior: float
+) -> dict[int, float]:
+    """Cosine and weighted log-probability of each vector's SCORED nearest texts, by the text's number.
+
+    target (N, H) of the vector of each text; owners (N,): the vector's number.
+    """
+    nearest = pd.Series(cosines).groupby(np.asarray(owners)).nlargest(SCORED).index.get_level_values(-1).to_numpy()
+    scores = cosines[nearest]
+    if prior:
+        scores = scores + prior * log_probabilities(model, target[nearest], [texts[k] for k in nearest])
+    return dict(zip(nearest.tolist(), scores.tolist(), strict=True))
 
 
 def as_read(model, texts: Sequence[Ids]) -> list[Ids]:
@@ -173,9 +206,9 @@ def as_read(model, texts: Sequence[Ids]) -> list[Ids]:
 
 def finished(inverted: Inverted, chain: Chain) -> bool:
     """Whether a vector's text is sure, or has not become better for `patience` rounds."""
-    cosines = [cosine for _, cosine in inverted.history]
-    stuck = len(cosines) > chain.patience and cosines[-1] <= cosines[-1 - chain.patience] + 1e-6
-    return cosines[-1] >= SURE or stuck
+    reached = inverted.reached
+    stuck = len(reached) > chain.patience and reached[-1] <= reached[-1 - chain.patience] + 1e-6
+    return inverted.history[-1][1] >= SURE or stuck
 
 
 def check_targets(model, vectors) -> np.ndarray:

@@ -30,6 +30,7 @@ def chains(rounds: int) -> dict[str, Chain]:
         "corrector alone": Chain(rounds=rounds, width=4, children=0, reworded=0),
         "search alone, black box": Chain(rounds=rounds, gradient=False, reworded=0),
         "search alone, white box": Chain(rounds=rounds, reworded=0),
+        "search and corrector, cosine alone": Chain(rounds=rounds, prior=0.0),
         "search and corrector, black box": Chain(rounds=rounds, gradient=False),
         "search and corrector": Chain(rounds=rounds),
     }

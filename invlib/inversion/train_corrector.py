@@ -25,6 +25,7 @@ from invlib.encoders.batches import collate
 from invlib.encoders.material import Material
 from invlib.encoders.recombined import Recombined
 from invlib.inversion.candidates import embed, propose
+from invlib.measures.changed_vectors import with_noise
 from invlib.measures.similarity import unit
 from invlib.measures.text import bleu
 from invlib.models.config import InvertibleConfig
@@ -36,6 +37,7 @@ from invlib.training.record import TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
 from invlib.training.train import train
 from invlib.training.trainer import TimedTrainer, stopped_by, training_arguments
+from invlib.training.vector_noise import perturb
 
 REAL = 0.25  # share of an epoch's texts that are headlines
 DISTURBED = 0.85  # share of the hypotheses that are the text itself, disturbed; the others come from the model
@@ -156,6 +158,8 @@ class CorrectorTrainer(TimedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         batch = {key: inputs[key] for key in ("input_ids", "attention_mask", "reference")}
+        if self.settings.vector_noise:  # an attacker on vectors that somebody has protected with noise
+            batch["reference"] = perturb(batch["reference"], self.settings.vector_noise, 0.0, inputs["real"])
         hypothesis = None
         if self.state.global_step % ALONE:
             hypothesis = self.model.read_hypothesis(inputs["hypothesis_ids"], inputs["hypothesis_mask"])
@@ -166,7 +170,8 @@ class CorrectorTrainer(TimedTrainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         model, ids = self.model.eval(), (eval_dataset or self.eval_dataset).ids()
         with self.clock.paused():
-            figures = corrected_greedily(model, [tuple(row[1:-1]) for row in ids], CHECKED_ROUNDS)
+            texts, noise = [tuple(row[1:-1]) for row in ids], self.settings.vector_noise
+            figures = corrected_greedily(model, texts, CHECKED_ROUNDS, noise)
         result = {f"{metric_key_prefix}_loss": 1 - figures[-1]["cosine"], "rounds": figures}
         self.log({f"{metric_key_prefix}_loss": result[f"{metric_key_prefix}_loss"]})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
@@ -174,12 +179,17 @@ class CorrectorTrainer(TimedTrainer):
 
 
 @torch.no_grad()
-def corrected_greedily(model: InvertibleSentenceModel, texts: Sequence[tuple[int, ...]], rounds: int) -> list[dict]:
+def corrected_greedily(
+    model: InvertibleSentenceModel, texts: Sequence[tuple[int, ...]], rounds: int, noise: float = 0.0
+) -> list[dict]:
     """How near the likeliest text is to each text's vector, at first and after each round of correction.
 
-    One dict a round: cosine (mean), exact (share), bleu. A correction counts only where its cosine is higher.
+    One dict a round: cosine (mean), exact (share), bleu. A correction counts only where its cosine is higher. noise: on
+    the vectors, in standard deviations of each number.
     """
     target = embed(model, texts)
+    if noise:
+        target = unit(with_noise(target, target.std(0), noise))
     z = torch.from_numpy(target).to(model.device)
     best = [row[0] for row in propose(model, z)]
     cosine = (unit(embed(model, best)) * target).sum(1)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from invlib import paths
+from invlib.encoders.material import load_corpus
 from invlib.series import preflight, tables
 from invlib.series.notebooks import NotebookFailed, execute, is_complete, notebooks_of, parameters_of, pick, stamp
 from invlib.settings import Settings, auto_preset, device, load_preset, read_presets
@@ -55,14 +56,20 @@ def run_series(notebooks: list[Path], folder: Path, parameters: dict, resume: bo
         paths.log_line(folder, f"{notebook.stem} done: {line.strip()}")
 
 
-def write_settings(folder: Path, settings: Settings, parameters: dict) -> None:
-    """Write what a run is made with to settings.json: settings, device, versions, data. Other keys stay."""
+def write_settings(folder: Path, settings: Settings, parameters: dict, done: bool = False) -> None:
+    """Write what a run is made with to settings.json: settings, device, versions, data. Other keys stay.
+
+    done: name the headlines that were read even where no model was trained on them, or their hash is not known there.
+    """
     versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
     record = tables.settings_of(folder) | settings.values() | {
         "split": {"train": 0.9, "validation": 0.05, "test": 0.05}, "parameters": parameters, "device": device().type,
         "versions": versions,
     }  # fmt: skip
-    if hashes := sorted({training.identity.data_hash for training in records(folder).values()}):
+    hashes = sorted({training.identity.data_hash for training in records(folder).values()})
+    if done and not hashes and "data_hash" not in record:
+        hashes = [load_corpus(settings).data_hash]
+    if hashes:
         record["data_hash"] = ", ".join(hashes)  # more than one: the models saw different headlines
     paths.write_json(folder / "settings.json", record)
 
@@ -171,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         write_settings(folder, settings, parameters)
         run_series(chosen, folder, parameters, resume=args.resume)
-        write_settings(folder, settings, parameters)  # again: now with the hash of the data that was read
+        write_settings(folder, settings, parameters, done=True)  # again: now with the hash of the data that was read
     except (NotebookFailed, KeyboardInterrupt, OSError) as error:  # OSError: it can't be written, or the disk is full
         name = folder.name if folder.parent == paths.RUNS.resolve() else folder
         print(f"\n{error}\n\nWhat was done is in {folder}. Go on with: make run RUN={name} ARGS=--resume (or python -m "

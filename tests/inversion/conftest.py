@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from invlib.encoders.frozen import FrozenEncoder
+from invlib.inversion import candidates
 
 
 @pytest.fixture(autouse=True)
-def sharp(float32):
-    """The encoder in float32: cosines are compared, and a batch is not to change their fourth digit."""
+def sharp(float32, monkeypatch):
+    """Encoder and decoder in float32: cosines are compared, and a batch is not to change their fourth digit."""
+    monkeypatch.setattr(candidates, "precision", lambda where: torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from invlib.inversion import candidates
-from invlib.inversion.candidates import embed, ordinary, propose, read
+from invlib.inversion.candidates import embed, log_probabilities, ordinary, propose, read
 
 
 @pytest.fixture
@@ -153,3 +153,16 @@ def test_a_text_ends_before_its_end_and_fits_the_model(inverter):
     assert ordinary([c.bos_token_id, 7, c.pad_token_id, 8], c) == (7, 8)
     assert ordinary([c.eos_token_id], c) == ()
     assert ordinary(range(10, 30), c) == tuple(range(10, 24))  # sixteen with [CLS] and [SEP]
+
+
+# Probabilities
+
+
+def test_a_text_is_as_likely_as_its_pieces_and_its_end(corrector, texts, vectors):
+    """As `token_log_probabilities` has them; in order, whatever the lengths."""
+    end = corrector.config.eos_token_id
+    expected = corrector.token_log_probabilities(vectors, [[*text, end] for text in texts])
+    found = log_probabilities(corrector, vectors, texts)
+    np.testing.assert_allclose(found, [sum(row) for row in expected], atol=1e-3)
+    assert found.dtype == np.float32 and len(set(map(len, texts))) > 1
+    assert log_probabilities(corrector, vectors[:0], []).shape == (0,)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from invlib.inversion import invert as module
-from invlib.inversion.candidates import embed
+from invlib.inversion.candidates import embed, log_probabilities
 from invlib.inversion.invert import SURE, Chain, Inverted, finished, invert, rounds
 
 PARTS = ("corrections", "changes", "reworded")  # of a round
@@ -168,11 +168,44 @@ def test_search_is_told_how_wide_it_is_and_what_it_may_ask(inverter, vectors, mo
     assert told == [([3], 7, False)]
 
 
+# The prior
+
+
+def test_a_score_is_cosine_and_weighted_probability_of_the_nearest(inverter, texts, vectors, monkeypatch):
+    """Of each vector's two nearest new texts alone; the others are no parents by their score."""
+    proposes(monkeypatch, [texts[:4], texts[2:7]])
+    monkeypatch.setattr(module, "SCORED", 2)
+    for one, z in zip(invert(inverter, vectors[8:10], Chain(rounds=0, prior=0.01)), vectors[8:10], strict=True):
+        nearest = sorted(one.cosines, key=one.cosines.get, reverse=True)[:2]
+        nats = log_probabilities(inverter, np.stack([z, z]), nearest)
+        assert one.scores == pytest.approx({t: one.cosines[t] + 0.01 * n for t, n in zip(nearest, nats, strict=True)})
+        assert one.best == max(one.scores, key=one.scores.get) and one.cosine == one.cosines[one.best]
+
+
+def test_of_two_near_texts_the_likelier_is_taken_unless_one_is_sure(inverter, texts, vectors, monkeypatch):
+    proposes(monkeypatch, [[texts[3], texts[0]]])
+    monkeypatch.setattr(
+        module, "log_probabilities", lambda model, z, of: -100.0 * np.array([t != texts[3] for t in of])
+    )
+    (one,) = invert(inverter, vectors[1:2], Chain(rounds=0, prior=1.0))
+    assert one.best == one.ranked(1)[0] == texts[3]
+    (one,) = invert(inverter, vectors[1:2], Chain(rounds=0, prior=0.0))
+    assert one.best == max(one.cosines, key=one.cosines.get)
+    (sure,) = invert(inverter, vectors[:1], Chain(rounds=0, prior=1.0))
+    assert sure.best == texts[0] and sure.cosine >= SURE
+
+
+def test_parents_are_the_likely_and_the_near_in_turn():
+    one = Inverted(cosines={(k,): k / 10 for k in range(6)}, scores={(k,): -k for k in range(4)})
+    assert one.ranked(4) == [(0,), (5,), (1,), (4,)] and one.ranked(1) == [(0,)]
+    assert Inverted(cosines=one.cosines, scores=one.cosines).ranked(3) == [(5,), (4,), (3,)]
+
+
 # Rounds
 
 
-def test_the_best_cosine_never_falls_from_round_to_round(model_and_chain, vectors):
-    model, chain = model_and_chain
+def test_without_a_prior_the_best_cosine_never_falls(model_and_chain, vectors):
+    model, chain = model_and_chain[0], replace(model_and_chain[1], prior=0.0)
     vectors = vectors[:5]
     bests = [[one.cosine for one in found] for found in rounds(model, vectors, chain)]
     assert len(bests) == 3
@@ -217,7 +250,8 @@ def test_patience_stops_where_nothing_gets_better(inverter, texts, vectors, monk
     ([SURE - 1e-4], 4, False), ([0.5, 0.5], 1, True),
 ])  # fmt: skip
 def test_what_is_finished(values, patience, expected):
-    assert finished(Inverted(history=[((7,), value) for value in values]), Chain(patience=patience)) == expected
+    inverted = Inverted(history=[((7,), value) for value in values], reached=[2 * value for value in values])
+    assert finished(inverted, Chain(patience=patience)) == expected
 
 
 def test_as_many_rounds_as_the_chain_says(corrector, vectors):

@@ -239,6 +239,31 @@ def test_a_training_leaves_model_curve_and_record_and_is_loaded(
     assert len(begun) == 2 and TrainingRecord.read(folder).steps == 1
 
 
+def test_an_attacker_learns_on_vectors_with_noise(run, settings, inverter, tiny_material, monkeypatch):
+    """In training and where it is measured the vectors are as far off as the setting says; plain ones are not."""
+    given, forward, measured, real = [], InvertibleSentenceModel.forward, [], module.propose
+
+    def spy(self, *args, **batch):
+        given.append(batch["reference"])
+        return forward(self, *args, **batch)
+
+    monkeypatch.setattr(InvertibleSentenceModel, "forward", spy)
+    monkeypatch.setattr(
+        module, "propose", lambda model, z, *more, **how: measured.append(z) or real(model, z, *more, **how)
+    )
+    monkeypatch.setattr(module, "DISTURBED", 1.0)  # no hypothesis is proposed: what is, is measured
+    lengths = {}
+    for noise in (0.0, 0.5):
+        given.clear()
+        measured.clear()
+        noisy = replace(settings, vector_noise=noise, max_steps=2, variant=f"noise_{noise:g}".replace(".", "_"))
+        train_corrector(noisy, inverter, run, tiny_material)
+        lengths[noise] = torch.cat(given).norm(dim=1).mean().item(), measured[0]
+    assert lengths[0.0][0] == pytest.approx(1, abs=1e-3) and lengths[0.5][0] > 1.02
+    cosine = (lengths[0.0][1] * lengths[0.5][1]).sum(1)
+    assert cosine.max() < 0.999 and lengths[0.5][1].norm(dim=1).sub(1).abs().max() < 1e-4
+
+
 def test_an_interrupted_training_goes_on(run, settings, inverter, tiny_material, killed_after, monkeypatch):
     """Killed in its second epoch; what the first one did is not done again."""
     begun, real = [], CorrectorTrainer.train

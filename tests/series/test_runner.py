@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -47,6 +48,7 @@ def workbook(tmp_path, monkeypatch):
     nbformat.write(first, paths.NOTEBOOKS / "00_first.ipynb")
     nbformat.write(second, paths.NOTEBOOKS / "01_second.ipynb")
     monkeypatch.setattr(preflight, "preflight", lambda *_: [preflight.Check("data", True, "here")])
+    monkeypatch.setattr(runner, "load_corpus", lambda _: SimpleNamespace(data_hash="0123456789ab"))
     return tmp_path
 
 
@@ -83,6 +85,7 @@ def test_a_whole_series(workbook, capsys):
     ]  # fmt: skip
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["preset"] == "cpu" and settings["seed"] == 3 and "torch" in settings["versions"]
+    assert settings["data_hash"] == "0123456789ab"  # no model was trained; publishing compares it
     assert "01_second done" in (folder / "log.txt").read_text()
     printed = capsys.readouterr().out
     assert "notebooks: 2, about 3 min; progress" in printed
