@@ -140,7 +140,7 @@ def markdown(notebook: str, run: str | Path | None = None) -> str:
             lines[-1] += f"  \n  {line}"
     whose = f"Figures of **the published run `{folder.name}`**"
     compared = any("*This run" in line for line in lines)
-    head = f"{whose}; below each, those of this run, `{own.name}`:" if compared else f"{whose}, not of yours:"
+    head = f"{whose}; below each, those of this run, `{own.name}`, in the same order:" if compared else f"{whose}, not of yours:"
     missing = f"\n\n*Left out, because the published run does not support them: {left_out} sentences.*"
     return "\n".join([head, "", *lines]) + (missing if left_out else "")
 
