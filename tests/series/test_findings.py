@@ -102,7 +102,7 @@ def test_a_sentence_that_does_not_hold_is_left_out(small):
     with pytest.raises(findings.Unsupported, match="not gain > 0"):
         findings.stated(small, finding())
     text = findings.markdown("00_a", small)
-    assert "wide" not in text and "does not support them: 1" in text
+    assert "wide" not in text and "does not support them: 1 of 1" in text
     (reason,) = findings.unsupported()
     assert reason.startswith("00_a: study does not support")
 
@@ -124,7 +124,7 @@ def test_a_missing_file_is_named(small):
     with pytest.raises(findings.Unsupported, match="study has no tables/01_t.csv"):
         findings.figure(small, "tables/01_t.csv", {}, "accuracy")
     (small / "tables" / "00_t.csv").unlink()
-    assert "does not support them: 1" in findings.markdown("00_a", small)
+    assert "does not support them: 1 of 1" in findings.markdown("00_a", small)
 
 
 def test_several_rows_are_joined(small):
@@ -178,7 +178,7 @@ def test_publishing_writes_the_new_figures_and_says_what_no_longer_holds(small, 
     write(finished, 0.2, 0.6)
     _, notes = publish.publish("mine", "study")
     assert any("left out" in note and "not gain > 0" in note for note in notes)
-    assert "does not support them: 1" in (paths.NOTEBOOKS / "00_a.ipynb").read_text()
+    assert "does not support them: 1 of 1" in (paths.NOTEBOOKS / "00_a.ipynb").read_text()
 
 
 def test_the_file_is_data_of_the_package():
