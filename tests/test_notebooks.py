@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ import pytest
 
 from invlib import paths
 from invlib.series.notebooks import SKIP, notebooks_of
-from invlib.settings import Settings
+from invlib.settings import Settings, read_presets
 
 NOTEBOOKS = {path.stem: paths.read_json(path)["cells"] for path in notebooks_of(paths.NOTEBOOKS)}
 KNOWN = {"run"} | {field.name for field in dataclasses.fields(Settings)} - {"given"}
@@ -111,6 +112,54 @@ def test_no_committed_output_is_an_error(cells):
 def test_a_notebook_stays_below_a_megabyte():
     """Pictures are published with few colours, so that a browser and a reader's connection can load a notebook."""
     assert not [path.name for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stat().st_size > 1_000_000]
+
+
+def is_figure(cell: dict) -> bool:
+    return cell["cell_type"] == "code" and any("image/png" in output.get("data", {}) for output in cell["outputs"])
+
+
+@each_notebook
+def test_a_figure_is_announced_and_explained(cells):
+    """Before a figure: what to look for; after it: what one sees. Checks and small tables may lie between."""
+    marks = [
+        kind
+        for cell in cells
+        for kind in (
+            ["figure"] if is_figure(cell) else re.findall("What to look for|What we see", "".join(cell["source"]))
+        )
+    ]
+    places = [k for k, kind in enumerate(marks) if kind == "figure"]
+    assert not [k for k in places if k == 0 or marks[k - 1] != "What to look for"], "a figure without what to look for"
+    assert not [k for k in places if marks[k + 1 : k + 2] != ["What we see"]], "a figure without what one sees"
+
+
+@each_notebook
+def test_a_notebook_leads_to_the_map_and_the_glossary(cells):
+    assert {"(GLOSSARY.md)", "(README.md)"} <= set(re.findall(r"\([A-Z]+\.md\)", "".join(cells[0]["source"])))
+
+
+def test_the_map_has_every_notebook_and_the_runners_minutes():
+    page = (paths.NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| \[(\w+)\]\(\1\.ipynb\) \|.*\| ([\d.]+) \|", page, flags=re.MULTILINE)
+    minutes = read_presets()["runner"]["cpu"]["minutes"]
+    assert found == [(name, f"{minutes[name[:2]]:g}") for name in NOTEBOOKS]
+
+
+def test_the_glossary():
+    """In alphabetical order, a sentence or two each, and what the notebooks call by these names is in it."""
+    page = (paths.NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8")
+    entries = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+?)(?=\n- |\Z)", page, flags=re.MULTILINE | re.DOTALL))
+    names = [re.sub(r"[^a-z0-9 ]", "", re.sub("[-_]", " ", name.lower())).strip() for name in entries]
+    assert names == sorted(names) and len(set(names)) == len(names)
+    assert not [name for name, words in entries.items() if len(words) > 300]
+    terms = """
+        AttentionPooling, Beam search, BERTScore, Bits per token, Capacity, Code, Corrector, Cosine, Cramming, Entropy,
+        Exact match, Greedy search, Guided search, Hybrid, Interpolation, Inverter, Memory tokens, No-vector control,
+        One step, packed_ids, Paired difference, Pooling, Position start, Prefix, Quantisation, Rank correlation,
+        Recall@10, Recovered bits, Reference language model, Run, Sampling, Sentence embedding, sent_sim_loss,
+        Shuffled control, Slot, Splice by hand, Temperature, Token gain, Top-k, Utilisation, Word piece
+    """
+    assert {" ".join(term.split()) for term in terms.split(",")} <= set(entries)
 
 
 @pytest.mark.slow

@@ -98,9 +98,11 @@ def test_an_installed_package_brings_its_presets_and_texts(installed, tmp_path):
 from pathlib import Path
 from invlib import load_preset, paths
 from invlib.data.headlines import load_headlines, other_domains
+from invlib.series import findings
 assert not paths.CHECKOUT and paths.RUNS == Path.cwd() / "runs", paths.RUNS
 assert load_preset("smoke", row="att_pool", embedding_dim=96).n_embd == 64
 assert len(other_domains("test")) == 100 and load_headlines("synthetic", limit=50).synthetic
+assert "published figures are in" in findings.markdown("03_training") and "03_training" in findings.read_findings()
 assert not any(path.is_symlink() for path in paths.PACKAGE.rglob("*"))
 try:
     paths.find_model("hybrid_384_long")
@@ -109,7 +111,7 @@ except FileNotFoundError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=installed, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for link in ("presets.yaml", "data/synthetic_grammar.yaml", "data/other_domains.csv"):
+    for link in ("presets.yaml", "findings.yaml", "data/synthetic_grammar.yaml", "data/other_domains.csv"):
         assert (ROOT / "invlib" / link).is_symlink() and (ROOT / "invlib" / link).is_file()
 
 

@@ -18,7 +18,7 @@ from invlib import paths
 from invlib.data.duplicates import letters_key
 from invlib.evaluation.run_results import name_of
 from invlib.models.model import InvertibleSentenceModel
-from invlib.series import tables
+from invlib.series import findings, tables
 from invlib.series.notebooks import is_complete, notebooks_of
 from invlib.training.record import TrainingRecord
 
@@ -89,7 +89,8 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
         "removed in figures": [path.name for path in gone],
     }
     notes += [f"{words}: {', '.join(names)}" for words, names in changes.items() if names]
-    return written + rebuild(), notes
+    written = list(dict.fromkeys(written + rebuild()))
+    return written, notes + [f"left out of what the notebooks found: {reason}" for reason in findings.unsupported()]
 
 
 def check_rows(folder: Path, target: Path) -> None:
@@ -152,12 +153,12 @@ def publish_model(run: str | Path, name: str) -> list[Path]:
 
 
 def rebuild() -> list[Path]:
-    """Make the tables of results/README.md and README.md anew from results/; returns the files written."""
+    """Make the tables of both READMEs and the notebooks' findings anew from results/; returns the files written."""
     written = [paths.write_text(paths.RESULTS / "README.md", tables.results_readme())]
     readme, shown = paths.ROOT / "README.md", tables.published()
     if readme.is_file() and shown:
         written.append(paths.write_text(readme, tables.rebuild_readme(readme.read_text(encoding="utf-8"), shown)))
-    return written
+    return written + (findings.refresh() if shown else [])
 
 
 def with_outputs(source: Path, executed: Path, folder: Path) -> str:
