@@ -1,6 +1,7 @@
 """One model class for every learned row of the study: frozen encoder -> pooling -> ONE vector -> decoder."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
@@ -17,6 +18,7 @@ from invlib.encoders.hub import check_weights
 from invlib.models.codec import Codec, split, until_end
 from invlib.models.config import InvertibleConfig, model_config
 from invlib.models.decoders import DECODERS, Hypothesis
+from invlib.models.generation import generate
 from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
 from invlib.settings import Settings, device
@@ -168,13 +170,15 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return torch.from_numpy(self.check_vectors(z)).to(self.device, self.dtype)
 
     @torch.no_grad()
-    def generate_ids(self, z, num_beams: int = 1, batch_size: int = 64, **search) -> list[list[int]]:
+    def generate_ids(self, z, num_beams: int = 1, batch_size: int | None = None, **search) -> list[list[int]]:
         """Vectors (N, D) -> word-piece ids of each text: without [CLS], with the end token where it was generated.
 
+        batch_size: vectors at once; None = 256 in greedy search, else 64. Greedy search decodes those of like length
+        together, where the vector tells how long its text is.
         `search`: options of transformers' GenerationConfig that `SEARCH` lists; TypeError for any other. The one-pass
         decoder takes the likeliest piece of each position, whatever num_beams is, and no option.
         """
-        c, out, taken = self.config, [], SEARCH if hasattr(self.decoder, "generator") else ()
+        c, taken = self.config, SEARCH if hasattr(self.decoder, "generator") else ()
         if num_beams < 1:
             raise ValueError(f"num_beams={num_beams}: 1 is greedy search, more is beam search")
         if unknown := set(search) - set(taken):
@@ -184,17 +188,39 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
             )
         self.eval()
         _ = self.encoder  # as in `forward`
+        z, plain = self.as_tensor(z), num_beams == 1 and not search
+        decode = self.greedy if taken and plain else partial(self.searched, num_beams, search) if taken else self.at_once
+        memory = None if search else getattr(self.decoder, "memory", None)
+        lengths = None if memory is None else memory.lengths(z)
+        order = torch.arange(len(z)) if lengths is None else lengths.argsort(stable=True).cpu()
+        found: list[list[int]] = [[]] * len(z)
+        for rows in split(order, (256 if plain else 64) if batch_size is None else batch_size):
+            for k, ids in zip(rows.tolist(), decode(z[rows.to(z.device)]).tolist(), strict=True):
+                found[k] = until_end(ids, c.eos_token_id)
+        return found
+
+    def greedy(self, z: Tensor) -> Tensor:
+        """The likeliest next piece at each step, (N, at most max_length - 1) int64; after the end token anything."""
+        inputs = self.decoder.generator(z)[1]
+        return generate(
+            self.decoder, inputs, lambda states, _: self.logits(states).argmax(-1), self.config.max_length - 1,
+            self.config,
+        )  # fmt: skip
+
+    def searched(self, num_beams: int, search: dict, z: Tensor) -> Tensor:
+        """transformers' `generate`, (N, at most max_length - 1) int64; after the end token padding."""
+        c = self.config
         same = {key: getattr(c, key) for key in ("max_length", "bos_token_id", "eos_token_id", "pad_token_id")}
-        how = GenerationConfig(num_beams=num_beams, use_cache=c.decoder == "transformer", **same, **search)
-        for part in split(self.as_tensor(z), batch_size):
-            bos = torch.full((len(part), 1), c.bos_token_id, device=self.device)
-            if taken:
-                lm, inputs = self.decoder.generator(part)
-                ids = lm.generate(bos, generation_config=how, **inputs)[:, 1:]
-            else:
-                ids = self.logits(self.decoder.decode_states(part, bos.expand(-1, c.max_length - 1))).argmax(-1)
-            out += [until_end(row, c.eos_token_id) for row in ids.tolist()]
-        return out
+        how = GenerationConfig(num_beams=num_beams, use_cache=c.decoder != "lstm", **same, **search)
+        lm, inputs = self.decoder.generator(z)
+        bos = torch.full((len(z), 1), c.bos_token_id, device=z.device)
+        return lm.generate(bos, generation_config=how, **inputs)[:, 1:]
+
+    def at_once(self, z: Tensor) -> Tensor:
+        """The likeliest piece of each position, (N, max_length - 1) int64."""
+        c = self.config
+        bos = torch.full((len(z), c.max_length - 1), c.bos_token_id, device=z.device)
+        return self.logits(self.decoder.decode_states(z, bos)).argmax(-1)
 
     @torch.no_grad()
     def token_log_probabilities(self, z, ids: Sequence[Sequence[int]], batch_size: int = 64) -> list[tuple[float, ...]]:
