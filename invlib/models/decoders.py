@@ -89,26 +89,37 @@ class TiedVocabulary(nn.Module):
         states = self.project(states)
         return nn.functional.linear(states, table.to(states.dtype), bias.to(states.dtype))
 
-    def likeliest(self, states: Tensor, rounded: Tensor | None = None) -> Tensor:
+    def rounded(self) -> "Rounded":
+        return Rounded(self.rows.bfloat16(), self.rows.norm(dim=-1).max(), self.bias.abs().max())
+
+    def likeliest(self, states: Tensor, rounded: "Rounded | None" = None) -> Tensor:
         """The word piece of each state's largest logit, the first of equal ones: (B, n_embd) float32 -> (B,) int64.
 
-        rounded: the rows in bfloat16. With them all logits are computed in bfloat16, and the few largest once more in
-        float32; where rounding may have hidden a larger one from these few, all are. The result is the same.
+        With `rounded` all logits are computed in bfloat16, and the few largest once more in float32; where rounding may
+        have hidden a larger one from these few, all are. The result is the same.
         """
         if rounded is None:
             return self.logits(states).argmax(-1)
         read = self.project(states)
-        rough = nn.functional.linear(read.bfloat16(), rounded, self.bias.bfloat16())
+        rough = nn.functional.linear(read.bfloat16(), rounded.rows, self.bias.bfloat16())
         top, pieces = rough.topk(min(FEW, rough.shape[-1]), dim=-1)
         pieces, top = pieces.sort(dim=-1).values, top.float()
         exact = (self.rows[pieces] @ read.unsqueeze(-1)).squeeze(-1) + self.bias[pieces]
         found = pieces.gather(1, exact.argmax(-1, keepdim=True)).squeeze(1)
-        # A number's rounding is at most 2^-9 of it: of a factor of each product, of the bias, of the sum
-        largest = read.norm(dim=-1) * rounded.float().norm(dim=-1).max() + self.bias.abs().max() + top[:, 0].abs()
-        unsure = top[:, 0] - top[:, -1] <= 2 * 2**-8 * largest
+        # Rounding changes a number by 2^-9 of it at most: both factors of a product, the bias, the sum
+        error = 2**-8 * (read.norm(dim=-1) * rounded.longest + rounded.bias + top[:, 0].abs())
+        unsure = top[:, 0] - top[:, -1] <= 2 * error
         if unsure.any():
             found[unsure] = self.logits(states[unsure]).argmax(-1)
         return found
+
+
+class Rounded(NamedTuple):
+    """The rows of a vocabulary in bfloat16, (V, H); the length of the longest, and the largest bias, float32."""
+
+    rows: Tensor
+    longest: Tensor
+    bias: Tensor
 
 
 class Memory(nn.Module):
