@@ -355,7 +355,8 @@ def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, mon
     (encoded / "decoded.txt").write_text("old\n")
     before = {name: (encoded / name).read_bytes() for name in names(encoded)}
     monkeypatch.setattr(cli, "CHUNK", 10)
-    true, calls = getattr(InvertibleSentenceModel, command), []
+    called = {"encode": "encode_ids", "decode": "decode"}[command]
+    true, calls = getattr(InvertibleSentenceModel, called), []
 
     def stopped(self, given, **kwargs):
         calls.append(len(given))
@@ -364,7 +365,7 @@ def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, mon
             signal.raise_signal(stop)
         return true(self, given, **kwargs)
 
-    monkeypatch.setattr(InvertibleSentenceModel, command, stopped)
+    monkeypatch.setattr(InvertibleSentenceModel, called, stopped)
     arguments = {
         "encode": ("texts.txt", "--model", folder, "--output", "vectors.npy"),
         "decode": ("vectors.npy", "--output", "decoded.txt"),

@@ -196,8 +196,8 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
     def generate_ids(self, z, num_beams: int = 1, batch_size: int | None = None, **search) -> list[list[int]]:
         """Vectors (N, D) -> word-piece ids of each text: without [CLS], with the end token where it was generated.
 
-        batch_size: vectors at once; None = 512 in greedy search, else 64. Greedy search decodes those of like length
-        together, where the vector tells how long its text is.
+        batch_size: vectors at once; None = 512 in greedy search, else 64. Where the vectors tell how long their texts
+        are, those of like length are decoded together.
         `search`: options of transformers' GenerationConfig that `SEARCH` lists; TypeError for any other. The one-pass
         decoder takes the likeliest piece of each position, whatever num_beams is, and no option.
         """
@@ -211,19 +211,19 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
             )
         self.eval()
         _ = self.encoder  # as in `forward`
-        z, plain = self.as_tensor(z), num_beams == 1 and not search
+        z, size = self.as_tensor(z), 64
         if not taken:
             decode = self.at_once
-        elif plain:
-            fast = len(z) >= MANY and self.dtype == torch.float32 and precision(self.device) == torch.bfloat16
-            decode = partial(self.greedy, self.decoder.vocabulary.rounded() if fast else None)
-        else:
+        elif search or num_beams > 1:
             decode = partial(self.searched, num_beams, search)
+        else:
+            fast = len(z) >= MANY and self.dtype == torch.float32 and precision(self.device) == torch.bfloat16
+            decode, size = partial(self.greedy, self.decoder.vocabulary.rounded() if fast else None), 512
         memory = None if search else getattr(self.decoder, "memory", None)
         lengths = None if memory is None else memory.lengths(z)
         order = torch.arange(len(z)) if lengths is None else lengths.argsort(stable=True).cpu()
         found: list[list[int]] = [[]] * len(z)
-        for rows in split(order, (512 if plain else 64) if batch_size is None else batch_size):
+        for rows in split(order, size if batch_size is None else batch_size):
             for k, ids in zip(rows.tolist(), decode(z[rows.to(z.device)]).tolist(), strict=True):
                 found[k] = until_end(ids, c.eos_token_id)
         return found

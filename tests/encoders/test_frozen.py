@@ -121,7 +121,7 @@ def test_several_threads_share_an_encoder(tiny_encoder):
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_a_batch_size_below_one_is_refused(tiny_encoder, batch_size):
-    with pytest.raises(ValueError, match=f"batch_size is {batch_size}"):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
         tiny_encoder.sentence_embedding(["oil"], batch_size=batch_size)
 
 
