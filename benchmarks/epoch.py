@@ -70,9 +70,10 @@ def main() -> None:
         parts = {"train": texts[:N], "validation": texts[N:]}
         states = {k: token_states(encoder, v, 40, cache=folder, progress=False) for k, v in parts.items()}
         material = Material(SimpleNamespace(source=source), encoder, states)
+        settings = select_row(load_preset("cpu"), "att_pool_768")
         settings = dataclasses.replace(
-            select_row(load_preset("cpu"), "att_pool_768"), epochs=1, minutes=None, sent_sim_weight=0.0
-        )
+            settings, max_steps=-(-N // settings.batch_size), minutes=None, sent_sim_weight=0.0
+        )  # fmt: skip
         line = compare(
             f"{N} headlines", lambda: trained.update(ours=ours(settings, material, Path(folder))),
             "the encoder in the loop, float32, padded to max_length, all logits",
