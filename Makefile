@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run train lossless lab publish test test-all lint clean distclean
+.PHONY: help env run train lossless lab publish test test-all bench lint clean distclean
 # glibc keeps what a training step frees for the next one, which else spends half of its time on page faults
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 2147483647
@@ -56,6 +56,9 @@ test: lint  ## lint, unit tests, the notebooks with the exercises' solutions
 
 test-all: test  ## and the slow tests
 	$(PY) -m pytest -q -m slow
+
+bench: env  ## the benchmarks that need no GPU, and their table in results/bench
+	$(PY) -m benchmarks
 
 clean:  ## remove what tests and tools left behind (runs/ stays)
 	rm -rf build .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ The folders in the order of the flow: data, encoders, measures, models, training
 views, series. A folder imports only from those before it. The four names below load when they are first used.
 """
 
+import gc
 import importlib
 
 __version__ = "0.1.0"
@@ -18,7 +19,13 @@ FACE = {
 
 def __getattr__(name: str):
     if name in FACE:
-        return getattr(importlib.import_module(FACE[name]), name)
+        collecting = gc.isenabled()
+        gc.disable()  # what torch and transformers make while they are imported stays: looking through it is a sixth
+        try:
+            return getattr(importlib.import_module(FACE[name]), name)
+        finally:
+            if collecting:
+                gc.enable()
     raise AttributeError(f"module 'invlib' has no attribute {name!r}; it gives {', '.join(FACE)}")
 
 

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+import invlib
 from invlib import paths
 from invlib.data.files import KINDS, read_file
 
@@ -65,18 +66,18 @@ def check_texts(
 ) -> tuple[int, str]:
     """How many texts there are, and 12 hex digits of sha256 over them, each with a line feed.
 
-    checked: gets the texts with their places, CHUNK a line as JSON: what can be read only once is encoded from there.
-    ValueError names the first text that the model can't encode.
+    checked: gets the texts' places and word-piece ids, CHUNK a line as JSON: what can be read only once is encoded from
+    there, and nothing is tokenized twice. ValueError names the first text that the model can't encode.
     """
     count, digest, texts = 0, hashlib.sha256(), iter(progress(texts, desc="checking"))
     while chunk := list(islice(texts, CHUNK)):
         try:
-            model.encoder.input_ids([text for _, text in chunk], model.config.max_length)
+            ids = model.encoder.input_ids([text for _, text in chunk], model.config.max_length)
         except ValueError as error:
             if not (found := re.match(r"sentence (\d+)", str(error))):
                 raise
             raise ValueError(f"{chunk[int(found[1])][0]}: sentence{str(error)[found.end() :]}") from error
-        checked.write(json.dumps(chunk) + "\n")
+        checked.write(json.dumps([[place for place, _ in chunk], ids]) + "\n")
         digest.update("".join(f"{text}\n" for _, text in chunk).encode())
         count += len(chunk)
     return count, digest.hexdigest()[:12]
@@ -136,14 +137,14 @@ def encode_file(name: str, model: "InvertibleSentenceModel", output: Path, colum
         header = {"descr": "<f2", "fortran_order": False, "shape": (count, model.config.embedding_dim)}
         with renamed_when_whole(output) as out, progress(desc="encoding", total=count) as bar:
             np.lib.format.write_array_header_1_0(out, header)  # written, not mapped: a full disk is an error
-            for chunk in map(json.loads, checked):
+            for places, ids in map(json.loads, checked):
                 with np.errstate(over="ignore"):
-                    vectors = model.encode([text for _, text in chunk]).astype("<f2")
+                    vectors = model.encode_ids(ids).astype("<f2")
                 if len(bad := np.flatnonzero(~np.isfinite(vectors).all(1))):
-                    raise ValueError(f"{chunk[bad[0]][0]}: its vector holds NaN or a number beyond float16's 65504; "
+                    raise ValueError(f"{places[bad[0]]}: its vector holds NaN or a number beyond float16's 65504; "
                                      "this model's vectors can't be kept in half precision")  # fmt: skip
                 out.write(vectors.tobytes())
-                bar.update(len(chunk))
+                bar.update(len(ids))
             beside.unlink(missing_ok=True)  # new vectors never have an old description
     paths.write_json(beside, maker(model) | {"n": count, "texts_hash": texts_hash})
 
@@ -195,11 +196,9 @@ def decode_file(
     model: folder or name, default the one that made the vectors. scores: CSV as `as_csv` makes it.
     Raises ValueError for vectors that are not the model's, OSError for what can't be read or written.
     """
-    from invlib.models.model import InvertibleSentenceModel
-
     made = description(vectors)
     there = (Path(made["folder"]) / "config.json").exists()
-    loaded = InvertibleSentenceModel.from_pretrained(model or made["folder" if there else "model"])
+    loaded = invlib.InvertibleSentenceModel.from_pretrained(model or made["folder" if there else "model"])
     if output:
         check_output(output, vectors, vectors.with_suffix(".json"), *loaded.folder.iterdir())
     check_vectors(vectors, made, loaded)
@@ -345,10 +344,8 @@ def main(argv: list[str] | None = None) -> None:
     output = args.output and args.output.expanduser()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a stop runs the clean-up too
     try:
-        from invlib.models.model import InvertibleSentenceModel
-
         if args.command == "encode":
-            encode_file(args.file, InvertibleSentenceModel.from_pretrained(args.model), output, args.column)
+            encode_file(args.file, invlib.InvertibleSentenceModel.from_pretrained(args.model), output, args.column)
         elif args.command == "invert":
             invert_file(args.vectors.expanduser(), args.model, args.encoder, output, args.rounds)
         else:

@@ -121,7 +121,7 @@ def test_no_more_than_a_chunk_is_in_memory(work, folder, sentences, monkeypatch)
     monkeypatch.setattr(cli, "CHUNK", 10)
     sizes, model = [], InvertibleSentenceModel
     (work / "texts.txt").write_text("\n".join(sentences))
-    true = {name: getattr(model, name) for name in ("encode", "decode")}
+    true = {name: getattr(model, name) for name in ("encode_ids", "decode")}
 
     def counted(name):
         def call(self, given, *args, **kwargs):
@@ -194,14 +194,14 @@ def test_what_is_not_there_is_named(work, folder, capsys):
 @pytest.mark.parametrize("number", [1e6, np.nan])
 def test_what_half_precision_cant_hold_is_an_error(work, folder, sentences, capsys, monkeypatch, number):
     monkeypatch.setattr(cli, "CHUNK", 10)
-    true = InvertibleSentenceModel.encode
+    true = InvertibleSentenceModel.encode_ids
 
-    def beyond(self, texts, **_):
-        z = true(self, texts)
-        z[[t == sentences[16] for t in texts], 3] = number
+    def beyond(self, ids, **_):
+        z, (bad,) = true(self, ids), self.encoder.input_ids([sentences[16]])
+        z[[row == bad for row in ids], 3] = number
         return z
 
-    monkeypatch.setattr(InvertibleSentenceModel, "encode", beyond)
+    monkeypatch.setattr(InvertibleSentenceModel, "encode_ids", beyond)
     (work / "texts.txt").write_text("\n".join(sentences))
     error = refused(capsys, "encode", "texts.txt", "--model", folder, "--output", "vectors.npy")
     assert "texts.txt:17: its vector" in error and names(work) == ["texts.txt"]
@@ -355,7 +355,8 @@ def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, mon
     (encoded / "decoded.txt").write_text("old\n")
     before = {name: (encoded / name).read_bytes() for name in names(encoded)}
     monkeypatch.setattr(cli, "CHUNK", 10)
-    true, calls = getattr(InvertibleSentenceModel, command), []
+    called = {"encode": "encode_ids", "decode": "decode"}[command]
+    true, calls = getattr(InvertibleSentenceModel, called), []
 
     def stopped(self, given, **kwargs):
         calls.append(len(given))
@@ -364,7 +365,7 @@ def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, mon
             signal.raise_signal(stop)
         return true(self, given, **kwargs)
 
-    monkeypatch.setattr(InvertibleSentenceModel, command, stopped)
+    monkeypatch.setattr(InvertibleSentenceModel, called, stopped)
     arguments = {
         "encode": ("texts.txt", "--model", folder, "--output", "vectors.npy"),
         "decode": ("vectors.npy", "--output", "decoded.txt"),

@@ -1,6 +1,8 @@
 """The folders of invlib: each imports only from those before it, and the face costs nothing."""
 
 import ast
+import gc
+import importlib
 import subprocess
 import sys
 
@@ -34,6 +36,26 @@ def test_the_face_loads_what_is_asked_for():
 
     assert invlib.load_preset.__module__ == "invlib.settings" and callable(invlib.train)
     assert {"InvertibleSentenceModel", "evaluate"} <= set(dir(invlib))
+
+
+def test_garbage_collection_pauses_while_the_face_is_imported(monkeypatch):
+    import invlib
+
+    true, during = importlib.import_module, []
+    monkeypatch.setattr(importlib, "import_module", lambda name: during.append(gc.isenabled()) or true(name))
+    assert callable(invlib.load_preset) and during == [False] and gc.isenabled()
+
+
+def test_encoding_and_decoding_import_no_more_than_they_need():
+    """Of what the workbook uses elsewhere, and what takes seconds."""
+    code = (
+        "import sys, invlib.cli; from invlib import InvertibleSentenceModel as Model\n"
+        "model = Model.from_pretrained('hybrid_384_long'); model.decode(model.encode(['oil falls']))\n"
+        "names = ('sentence_transformers', 'datasets', 'pandas', 'sklearn', 'matplotlib', 'bert_score', 'pyarrow')\n"
+        "sys.exit(', '.join(name for name in names if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_package_costs_nothing_at_import():

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from invlib.encoders.lengths import by_length
 from invlib.encoders.token_states import TokenStates
 
 
@@ -33,6 +34,10 @@ class StatesDataset(Dataset):
     def ids(self, n: int | None = None) -> list[list[int]]:
         """The word-piece ids of the first n sentences, [CLS] and [SEP] included; None = of all."""
         return [self.states.input_ids(i).tolist() for i in self.indices[:n]]
+
+    def without_states(self) -> "StatesDataset":
+        """The same sentences without token_embeddings, for a decoder that is given the vectors."""
+        return StatesDataset(self.states, len(self), (), real=self.real)
 
     @property
     def sentence(self) -> np.ndarray:
@@ -76,3 +81,11 @@ def in_order(dataset: StatesDataset, batch_size: int = 64, where: torch.device |
     for start in range(0, len(dataset), batch_size):
         batch = collate([dataset[k] for k in range(start, min(start + batch_size, len(dataset)))])
         yield {k: v.to(where) for k, v in batch.items()}
+
+
+def length_sorted(
+    dataset: StatesDataset, batch_size: int = 64, where: torch.device | str = "cpu"
+) -> Iterator[tuple[np.ndarray, dict]]:
+    """Batches of like length on the device, the longest first: the sentences' places in the data set, and the batch."""
+    for rows in by_length(dataset.lengths, batch_size):
+        yield rows, {k: v.to(where) for k, v in collate([dataset[k] for k in rows]).items()}

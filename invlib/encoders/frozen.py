@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from invlib.encoders.hub import hub_folder, quiet_loading
+from invlib.encoders.lengths import by_length
 from invlib.encoders.sentence_pooling import DEFAULT, pool_tokens, read_pooling
 from invlib.encoders.word_pieces import check_tokenizer, listed
 from invlib.settings import LAYERS, device, precision
@@ -89,7 +90,7 @@ class FrozenEncoder:
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """Without truncation and padding, which are states of the tokenizer that all threads share."""
-        return self.tokenizer(texts, verbose=False)["input_ids"] if texts else []
+        return [found.ids for found in self.tokenizer.backend_tokenizer.encode_batch_fast(texts)]
 
     def cut_ids(self, texts: Sequence[str], max_length: int | None = None) -> tuple[list[list[int]], int]:
         """The texts' word-piece ids cut at `max_length`, [SEP] kept, and how many texts were cut."""
@@ -133,16 +134,22 @@ class FrozenEncoder:
 
     # States and sentence embeddings
 
-    def token_embeddings(self, input_ids: Tensor, attention_mask: Tensor, layers: Sequence[str] = ("last",)) -> Tensor:
+    def token_embeddings(
+        self, input_ids: Tensor, attention_mask: Tensor, layers: Sequence[str] = ("last",),
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:  # fmt: skip
         """The token states of the layers side by side, (B, T, H * len(layers)) float32.
 
         'word' is the plain word embedding of each piece (no position, no context), 'last' the last layer's state.
+        dtype: of the matrix products, torch.float32 or torch.bfloat16; None = bfloat16 where the device has it in
+        hardware, else float32.
         """
         if unknown := set(layers) - set(LAYERS):
             raise ValueError(f"unknown encoder layers {sorted(unknown)}; choose from {LAYERS}")
         where = next(self.model.parameters()).device
         batch = {"input_ids": input_ids.to(where), "attention_mask": attention_mask.to(where)}
-        with torch.no_grad(), torch.autocast(where.type, precision(where), precision(where) != torch.float32):
+        dtype = dtype or precision(where)
+        with torch.no_grad(), torch.autocast(where.type, dtype, dtype != torch.float32):
             states = [
                 self.word_embeddings[batch["input_ids"]] if layer == "word" else self.model(**batch).last_hidden_state
                 for layer in layers
@@ -156,18 +163,22 @@ class FrozenEncoder:
             pooled = pool_tokens(token_embeddings.float(), attention_mask.to(token_embeddings.device), mode)
             return nn.functional.normalize(pooled, dim=-1) if normalized else pooled
 
-    def sentence_embedding(self, texts: Sequence[str], max_length: int | None = None, batch_size: int = 128) -> Tensor:
+    def sentence_embedding(
+        self, texts: Sequence[str], max_length: int | None = None, batch_size: int = 128,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:  # fmt: skip
         """The encoder's own sentence embedding, (N, H) float32: what `SentenceTransformer(folder).encode` gives.
 
-        Texts longer than `max_length` word pieces (None = what the encoder reads) are cut.
+        Texts longer than `max_length` word pieces (None = what the encoder reads) are cut. Those of like length are
+        read together; dtype as in `token_embeddings`.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it has to be at least 1")
-        ids, out = self.cut_ids(texts, max_length)[0], [torch.zeros(0, self.hidden_size)]
-        for start in range(0, len(ids), batch_size):
-            batch = self.pad(ids[start : start + batch_size])
-            out.append(self.pool(self.token_embeddings(**batch), batch["attention_mask"]).cpu())
-        return torch.cat(out)
+        ids = self.cut_ids(texts, max_length)[0]
+        out = torch.zeros(len(ids), self.hidden_size)
+        for rows in by_length([len(row) for row in ids], batch_size):
+            batch = self.pad([ids[i] for i in rows])
+            states = self.token_embeddings(**batch, dtype=dtype)
+            out[torch.from_numpy(rows)] = self.pool(states, batch["attention_mask"]).cpu()
+        return out
 
 
 def positions(model) -> int:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from invlib import paths
 from invlib.encoders.frozen import FrozenEncoder
+from invlib.encoders.lengths import by_length
 from invlib.settings import device, precision
 
 
@@ -92,9 +93,7 @@ def write_states(folder: Path, encoder: FrozenEncoder, ids: list[list[int]], bat
     shape = int(offsets[-1]), encoder.hidden_size
     states = np.lib.format.open_memmap(folder / "states.npy", mode="w+", dtype=np.float16, shape=shape)
     sentence = np.zeros((len(ids), encoder.hidden_size), dtype=np.float32)
-    order = np.argsort(-lengths, kind="stable")
-    for start in tqdm(range(0, len(order), batch_size), desc="encoding", disable=not progress, mininterval=2):
-        rows = order[start : start + batch_size]
+    for rows in tqdm(by_length(lengths, batch_size), desc="encoding", disable=not progress, mininterval=2):
         batch = encoder.pad([ids[i] for i in rows])
         hidden = encoder.token_embeddings(**batch)  # (B, T, H)
         sentence[rows] = encoder.pool(hidden, batch["attention_mask"]).cpu().numpy()

@@ -45,8 +45,8 @@ class Measuring:
     """What all models of a run are measured with, on one split and by one search.
 
     n: headlines that are decoded freely, the first of the split. reference_nats (N,): each headline's cross-entropy
-    under the run's reference language model, and the model's hash; None where the run has none. no_vector: the
-    no-vector controls by name; a model whose control is not among them has None.
+    under the run's reference language model, and the model's hash; None where the run has none. no_vector: the figures
+    of the no-vector controls by name, measured once for all models; one whose control is not among them has None.
     """
 
     material: Material
@@ -56,7 +56,7 @@ class Measuring:
     num_beams: int = 1
     reference_nats: np.ndarray | None = None
     reference_hash: str | None = None
-    no_vector: dict[str, Control] = field(default_factory=dict)
+    no_vector: dict[str, dict] = field(default_factory=dict)
 
     def dataset(self, model: InvertibleSentenceModel) -> StatesDataset:
         """The split's headlines with the encoder's layers that this model reads."""
@@ -89,12 +89,14 @@ def prepare(
         record = folder and TrainingRecord.find(folder)
         if record and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
             measured[folder] = measure_control(folder, record, measuring, folder in folders.values())
+    nats = measured[reference].teacher_forced["nats"] if reference else None
     return dataclasses.replace(
-        measuring,
-        reference_nats=measured[reference].teacher_forced["nats"] if reference else None,
-        reference_hash=model_hash(reference) if reference else None,
-        no_vector={name: measured[folder] for name, folder in folders.items() if folder in measured},
-    )
+        measuring, reference_nats=nats, reference_hash=model_hash(reference) if reference else None,
+        no_vector={
+            name: no_vector(measured[folder], nats, settings.n_bootstrap)
+            for name, folder in folders.items() if folder in measured
+        },
+    )  # fmt: skip
 
 
 def measure_control(folder: Path, record: TrainingRecord, measuring: Measuring, generates: bool) -> Control:
@@ -189,7 +191,7 @@ def evaluate(
         "encode_ms": None, "decode_ms": None, "threads": None,
         "controls": {
             "shuffled_vector": shuffled_vector(model, dataset, forced, generated, m),
-            "no_vector": no_vector(m.no_vector.get(no_vector_name(settings)), m),
+            "no_vector": m.no_vector.get(no_vector_name(settings)),
         },
     }  # fmt: skip
 
@@ -217,14 +219,12 @@ def shuffled_vector(model, dataset: StatesDataset, ours: dict, generated: dict, 
     return text_metrics(forced, decoded, m.reference_nats, n) | {"better_by": better}
 
 
-def no_vector(control: Control | None, m: Measuring) -> dict | None:
+def no_vector(control: Control, reference_nats: np.ndarray | None, n_bootstrap: int) -> dict:
     """The control with the same measures: a decoder of the same shape, trained on a constant vector."""
-    if control is None:
-        return None
     about = {
         "model": control.name, "train_seconds": control.record.seconds, "stopped_by": control.record.stopped_by
     }  # fmt: skip
-    return about | text_metrics(control.teacher_forced, control.generated, m.reference_nats, m.settings.n_bootstrap)
+    return about | text_metrics(control.teacher_forced, control.generated, reference_nats, n_bootstrap)
 
 
 def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring) -> dict[str, dict]:

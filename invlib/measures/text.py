@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from invlib.encoders.batches import StatesDataset, in_order
+from invlib.encoders.batches import StatesDataset, length_sorted
 
+LABELS = 128  # whose logits are in memory at once: they stay in the processor's cache
 TOP_K = (1, 3, 5, 10, 15, 25, 50, 100)
 
 
@@ -26,31 +28,46 @@ def teacher_forced(model, dataset: StatesDataset, vectors=None, top_k: Sequence[
     comes first), and sentence_embedding (N, D). ValueError where a cross-entropy is NaN or infinite.
     """
     model.eval()
-    tokens, nats, ranks, own_vectors = [], [], [], []  # tokens a headline; nats and ranks a label
-    for number, batch in enumerate(in_order(dataset, batch_size, model.device)):
+    data = dataset if vectors is None else dataset.without_states()
+    arrays = ("tokens", "nats", *(f"hits_{k}" for k in top_k))
+    found = {name: np.zeros(len(dataset)) for name in arrays}
+    found["sentence_embedding"] = np.zeros((len(dataset), model.config.embedding_dim), dtype=np.float32)
+    for rows, batch in length_sorted(data, batch_size, model.device):
         if vectors is not None:
-            part = vectors[number * batch_size : number * batch_size + len(batch["input_ids"])]
-            batch["sentence_embedding"] = torch.as_tensor(part).to(model.device)
+            batch["sentence_embedding"] = torch.as_tensor(vectors[rows]).to(model.device)
         out = model(**batch)
-        with torch.autocast(model.device.type, enabled=False):  # bfloat16 logits tie
-            logits = model.logits(out["states"].float())  # (labels, V)
-        labels = out["labels"][:, None]
-        label_logit, pieces = logits.gather(1, labels), torch.arange(logits.shape[1], device=logits.device)
-        before = (logits > label_logit) | ((logits == label_logit) & (pieces < labels))
-        ranks.append(before.sum(1, dtype=torch.int32).cpu().numpy())
-        nats.append(F.cross_entropy(logits, labels[:, 0], reduction="none").cpu().numpy())
-        tokens.append((batch["attention_mask"].sum(1) - 1).cpu().numpy())
-        own_vectors.append(out["sentence_embedding"].float().cpu().numpy())
-    tokens, nats, ranks = map(np.concatenate, (tokens, nats, ranks))
-    if not np.isfinite(nats).all():
+        parts = zip(out["states"].split(LABELS), out["labels"].split(LABELS), strict=True)
+        ranks, nats = map(np.concatenate, zip(*(ranks_and_nats(model, *part, top_k) for part in parts), strict=True))
+        lengths = (batch["attention_mask"].sum(1) - 1).cpu().numpy()
+        starts = lengths.cumsum() - lengths
+        found["tokens"][rows] = lengths
+        found["nats"][rows] = np.add.reduceat(nats.astype(float), starts)
+        for k in top_k:
+            found[f"hits_{k}"][rows] = np.add.reduceat((ranks < k).astype(float), starts)
+        found["sentence_embedding"][rows] = out["sentence_embedding"].float().cpu().numpy()
+    if not np.isfinite(found["nats"]).all():
         raise ValueError("the model's cross-entropy is not finite: its weights or its vectors hold NaN or infinity")
+    return found
 
-    def by_headline(values: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(values.astype(float), tokens.cumsum() - tokens)
 
-    hits = {f"hits_{k}": by_headline(ranks < k) for k in top_k}
-    vectors = np.concatenate(own_vectors)
-    return {"tokens": tokens.astype(float), "nats": by_headline(nats), **hits, "sentence_embedding": vectors}
+def ranks_and_nats(model, states: Tensor, labels: Tensor, top_k: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """How many pieces are likelier than each label, and its cross-entropy in nats: (n, n_embd), (n,) -> (n,) each.
+
+    Of equally likely pieces the vocabulary's first is the likelier. Where top_k is 1 alone a rank is 0, or 1 for more.
+    """
+    with torch.autocast(states.device.type, enabled=False):  # bfloat16 logits tie
+        logits = model.logits(states.float())  # (n, V)
+    labels = labels.unsqueeze(1)
+    own = logits.gather(1, labels)
+    if max(top_k) == 1:
+        ranks = (logits.argmax(1, keepdim=True) != labels).squeeze(1).to(torch.int32)
+    else:
+        ranks, also_equal = (logits > own).sum(1, dtype=torch.int32), (logits >= own).sum(1, dtype=torch.int32)
+        (tied,) = torch.nonzero(also_equal - ranks > 1, as_tuple=True)
+        pieces = torch.arange(logits.shape[1], device=logits.device)
+        ranks[tied] += ((logits[tied] == own[tied]) & (pieces < labels[tied])).sum(1, dtype=torch.int32)
+    nats = F.cross_entropy(logits, labels.squeeze(1), reduction="none")
+    return ranks.cpu().numpy(), nats.cpu().numpy()
 
 
 def generated_matches(

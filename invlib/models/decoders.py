@@ -6,7 +6,10 @@ Each is built from an `InvertibleConfig` and has
 - decode_states(z, input_ids): vectors (B, D) and the word pieces up to each position (B, T) -> states (B, T, n_embd)
   that the output layer reads;
 - generator(z) -> a model with transformers' `generate`, and the inputs that hold the vectors. A decoder without it does
-  not generate piece by piece: the likeliest piece of each position is the text.
+  not generate piece by piece: the likeliest piece of each position is the text;
+- with a generator also step(input_ids, inputs, cache): the last word piece of each text (B, 1), the generator's inputs
+  and what the last step gave, None at first -> states (B, n_embd) that the output layer reads, and the new cache; and
+  select(cache, rows): the cache of the texts whose places in the batch `rows` (n,) int64 holds.
 
 A new one is a class here, with its name in `DECODERS`, and a row in invlib/rows.py.
 """
@@ -15,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
+from transformers import Cache, GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from invlib.models.code_layout import deinterleave, length_size, read_length, slot_width
@@ -23,6 +26,7 @@ from invlib.settings import device
 
 WORD_EMBEDDINGS = ("encoder", "own")
 POSITION_STD, QUERY_STD = 1.0, 0.06  # of `start_at_positions`
+FEW = 8  # word pieces whose logits are computed once more
 START_STD = 0.02  # of a transformer's linear layers (Radford et al., 2019)
 
 
@@ -67,14 +71,55 @@ class TiedVocabulary(nn.Module):
             return nn.functional.embedding(input_ids, self.weight) * self.weight.shape[1] ** 0.5
         return self.to_decoder(nn.functional.embedding(input_ids, self.table))
 
+    @property
+    def rows(self) -> Tensor:
+        """E, a row for each word piece."""
+        return self.weight if self.kind == "own" else self.table
+
+    def project(self, states: Tensor) -> Tensor:
+        """What the rows are multiplied by, as wide as they are."""
+        # Of states and table the states are scaled, which are smaller: the table has V rows
+        return states if self.kind == "own" else self.to_table(states) / self.table.shape[-1] ** 0.5
+
     def logits(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
         """states (..., n_embd) -> logits (..., V), or (..., C) for the C word pieces in `candidates`."""
-        table, bias = (self.weight if self.kind == "own" else self.table), self.bias
+        table, bias = self.rows, self.bias
         if candidates is not None:
             table, bias = table[candidates], bias[candidates]
-        if self.kind == "encoder":
-            states = self.to_table(states) / table.shape[-1] ** 0.5  # of the two the smaller: the table has V rows
+        states = self.project(states)
         return nn.functional.linear(states, table.to(states.dtype), bias.to(states.dtype))
+
+    def rounded(self) -> "Rounded":
+        return Rounded(self.rows.bfloat16(), self.rows.norm(dim=-1).max(), self.bias.abs().max())
+
+    def likeliest(self, states: Tensor, rounded: "Rounded | None" = None) -> Tensor:
+        """The word piece of each state's largest logit, the first of equal ones: (B, n_embd) float32 -> (B,) int64.
+
+        With `rounded` all logits are computed in bfloat16, and the few largest once more in float32; where rounding may
+        have hidden a larger one from these few, all are. The result is the same.
+        """
+        if rounded is None:
+            return self.logits(states).argmax(-1)
+        read = self.project(states)
+        rough = nn.functional.linear(read.bfloat16(), rounded.rows, self.bias.bfloat16())
+        top, pieces = rough.topk(min(FEW, rough.shape[-1]), dim=-1)
+        pieces, top = pieces.sort(dim=-1).values, top.float()
+        exact = (self.rows[pieces] @ read.unsqueeze(-1)).squeeze(-1) + self.bias[pieces]
+        found = pieces.gather(1, exact.argmax(-1, keepdim=True)).squeeze(1)
+        # Rounding changes a number by 2^-9 of it at most: both factors of a product, the bias, the sum
+        error = 2**-8 * (read.norm(dim=-1) * rounded.longest + rounded.bias + top[:, 0].abs())
+        unsure = top[:, 0] - top[:, -1] <= 2 * error
+        if unsure.any():
+            found[unsure] = self.logits(states[unsure]).argmax(-1)
+        return found
+
+
+class Rounded(NamedTuple):
+    """The rows of a vocabulary in bfloat16, (V, H); the length of the longest, and the largest bias, float32."""
+
+    rows: Tensor
+    longest: Tensor
+    bias: Tensor
 
 
 class Memory(nn.Module):
@@ -103,8 +148,8 @@ class Memory(nn.Module):
         prefix, code = sentence_embedding.tensor_split([self.prefix_size], dim=1)
         code = self.code_scale * code if self.mlp is None else self.expanded(code, more)
         if self.numbers_per_piece:
-            length, code = code.tensor_split([length_size(self.slots)], dim=1)
-            slots = deinterleave(code, read_length(length, self.slots), self.slots, self.numbers_per_piece)
+            code = code[:, length_size(self.slots) :]
+            slots = deinterleave(code, self.lengths(sentence_embedding), self.slots, self.numbers_per_piece)
         else:
             slots = code.unflatten(-1, (self.slots, -1))
         memory = self.linear(slots)  # (B, K, n_embd)
@@ -112,6 +157,13 @@ class Memory(nn.Module):
         if self.prefix is None:
             return memory
         return torch.cat([self.prefix(self.prefix_size**0.5 * prefix).unsqueeze(1), memory], dim=1)
+
+    def lengths(self, sentence_embedding: Tensor) -> Tensor | None:
+        """The word pieces of each text, the end token among them, (B,) int64; None where the vector does not tell."""
+        if not self.numbers_per_piece:
+            return None
+        code = self.code_scale * sentence_embedding[:, self.prefix_size :]
+        return read_length(code[:, : length_size(self.slots)], self.slots)
 
     def expanded(self, vector: Tensor, more: Tensor | None) -> Tensor:
         """The MLP of the vector, scaled to a mean square of 1: (B, D) -> (B, expanded_size)."""
@@ -178,6 +230,14 @@ class TransformerDecoder(nn.Module):
 
     def generator(self, sentence_embedding: Tensor, *hypothesis):
         return self.gpt2, self.read(sentence_embedding, *hypothesis)
+
+    def step(self, input_ids: Tensor, inputs: dict[str, Tensor], cache) -> tuple[Tensor, Cache]:
+        out = self.gpt2.transformer(input_ids=input_ids, past_key_values=cache, use_cache=True, **inputs)
+        return out.last_hidden_state[:, -1], out.past_key_values
+
+    def select(self, cache: Cache, rows: Tensor) -> Cache:
+        cache.batch_select_indices(rows)
+        return cache
 
 
 class Hypothesis(NamedTuple):
@@ -251,6 +311,14 @@ class LSTMDecoder(PreTrainedModel, GenerationMixin):
         """input_ids (B, T), start (B, 2, n_embd): first hidden and cell state -> states (B, T, n_embd)."""
         start = tuple(s.unsqueeze(0).contiguous() for s in start.unbind(1))
         return self.dropout(self.lm["lstm"](self.vocabulary(input_ids), start)[0])
+
+    def step(self, input_ids: Tensor, inputs: dict[str, Tensor], cache) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        cache = tuple(s.unsqueeze(0).contiguous() for s in inputs["start"].unbind(1)) if cache is None else cache
+        states, cache = self.lm["lstm"](self.vocabulary(input_ids), cache)
+        return self.dropout(states[:, -1]), cache
+
+    def select(self, cache: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+        return tuple(state[:, rows] for state in cache)
 
     def prepare_inputs_for_generation(self, input_ids, start=None, **kwargs):
         return {"input_ids": input_ids, "start": start}

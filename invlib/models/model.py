@@ -1,6 +1,7 @@
 """One model class for every learned row of the study: frozen encoder -> pooling -> ONE vector -> decoder."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
@@ -11,16 +12,19 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from invlib import paths
-from invlib.encoders.batches import StatesDataset, in_order
+from invlib.encoders.batches import StatesDataset, length_sorted
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.hub import check_weights
+from invlib.encoders.lengths import by_length
 from invlib.models.codec import Codec, split, until_end
 from invlib.models.config import InvertibleConfig, model_config
-from invlib.models.decoders import DECODERS, Hypothesis
+from invlib.models.decoders import DECODERS, Hypothesis, Rounded
+from invlib.models.generation import generate
 from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
-from invlib.settings import Settings, device
+from invlib.settings import Settings, device, precision
 
+MANY = 64  # vectors for which rounding the whole vocabulary once is worth it
 SEARCH = (  # what `generate_ids` takes of transformers' GenerationConfig beside num_beams
     "bad_words_ids", "do_sample", "early_stopping", "length_penalty", "min_length", "min_p", "no_repeat_ngram_size",
     "repetition_penalty", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
@@ -102,10 +106,10 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
             batch = self.with_reference(batch)
         return self.pooling(batch)["sentence_embedding"]
 
-    def with_reference(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def with_reference(self, batch: dict[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """The batch with the encoder's own sentence embeddings of its input_ids, reference (B, H) float32."""
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        return {**batch, "reference": self.encoder.pool(self.encoder.token_embeddings(ids, mask), mask)}
+        return {**batch, "reference": self.encoder.pool(self.encoder.token_embeddings(ids, mask, dtype=dtype), mask)}
 
     @torch.no_grad()
     def read_hypothesis(self, input_ids: Tensor, attention_mask: Tensor) -> Hypothesis:
@@ -142,25 +146,46 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
     def n_trainable(self) -> int:
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """Sentences -> (N, D) float32. ValueError for an empty sentence or one that is too long."""
-        parts = split(self.encoder.input_ids(texts, self.config.max_length), batch_size)
-        return self.pooled(self.read(self.encoder.pad(part)) for part in parts)
+    def encode(self, texts: Sequence[str], batch_size: int = 64, dtype: torch.dtype | None = None) -> np.ndarray:
+        """Sentences -> (N, D) float32. ValueError for an empty sentence or one that is too long.
+
+        Those of like length are read together. dtype: of the encoder's matrix products, float32 or bfloat16 of torch;
+        None = bfloat16 where the device has it in hardware.
+        """
+        return self.encode_ids(self.encoder.input_ids(texts, self.config.max_length), batch_size, dtype)
+
+    def encode_ids(
+        self, ids: Sequence[Sequence[int]], batch_size: int = 64, dtype: torch.dtype | None = None
+    ) -> np.ndarray:
+        """As `encode`, of sentences that `encoder.input_ids` has made word-piece ids of."""
+        self.eval()
+        z = np.zeros((len(ids), self.config.embedding_dim), dtype=np.float32)
+        for rows in by_length([len(row) for row in ids], batch_size):
+            z[rows] = self.pooled(self.read(self.encoder.pad([ids[i] for i in rows]), dtype))
+        return z
 
     def vectors_of(self, dataset: StatesDataset) -> np.ndarray:
-        return self.pooled(in_order(dataset, 256, self.device))
+        self.eval()
+        z = np.zeros((len(dataset), self.config.embedding_dim), dtype=np.float32)
+        for rows, batch in length_sorted(dataset, 256, self.device):
+            z[rows] = self.pooled(batch)
+        return z
 
     @torch.no_grad()
-    def pooled(self, batches: Iterable[dict[str, Tensor]]) -> np.ndarray:
-        """The vectors of all batches, one after another, (N, D) float32."""
-        self.eval()
-        none = np.zeros((0, self.config.embedding_dim), dtype=np.float32)
-        return np.concatenate([none, *(self.pool(batch).float().cpu().numpy() for batch in batches)])
+    def pooled(self, batch: dict[str, Tensor]) -> np.ndarray:
+        """The vectors of a batch, (B, D) float32."""
+        return self.pool(batch).float().cpu().numpy()
 
-    def read(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """input_ids, attention_mask (B, T), and the token_embeddings that the pooling reads; on the model's device."""
+    def read(self, batch: dict[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """input_ids, attention_mask (B, T), and the token_embeddings that the pooling reads; on the model's device.
+
+        dtype: as in `encode`.
+        """
         if self.reads_states:
-            batch = {**batch, "token_embeddings": self.encoder.token_embeddings(**batch, layers=self.reads_layers)}
+            states = self.encoder.token_embeddings(**batch, layers=self.reads_layers, dtype=dtype)
+            batch = {**batch, "token_embeddings": states}
+        if self.reads_sentence:
+            batch = self.with_reference(batch, dtype)
         return {k: v.to(self.device) for k, v in batch.items()}
 
     def as_tensor(self, z) -> Tensor:
@@ -168,13 +193,15 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return torch.from_numpy(self.check_vectors(z)).to(self.device, self.dtype)
 
     @torch.no_grad()
-    def generate_ids(self, z, num_beams: int = 1, batch_size: int = 64, **search) -> list[list[int]]:
+    def generate_ids(self, z, num_beams: int = 1, batch_size: int | None = None, **search) -> list[list[int]]:
         """Vectors (N, D) -> word-piece ids of each text: without [CLS], with the end token where it was generated.
 
+        batch_size: vectors at once; None = 512 in greedy search, else 64. Where the vectors tell how long their texts
+        are, those of like length are decoded together.
         `search`: options of transformers' GenerationConfig that `SEARCH` lists; TypeError for any other. The one-pass
         decoder takes the likeliest piece of each position, whatever num_beams is, and no option.
         """
-        c, out, taken = self.config, [], SEARCH if hasattr(self.decoder, "generator") else ()
+        c, taken = self.config, SEARCH if hasattr(self.decoder, "generator") else ()
         if num_beams < 1:
             raise ValueError(f"num_beams={num_beams}: 1 is greedy search, more is beam search")
         if unknown := set(search) - set(taken):
@@ -184,17 +211,42 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
             )
         self.eval()
         _ = self.encoder  # as in `forward`
+        z, size = self.as_tensor(z), 64
+        if not taken:
+            decode = self.at_once
+        elif search or num_beams > 1:
+            decode = partial(self.searched, num_beams, search)
+        else:
+            fast = len(z) >= MANY and self.dtype == torch.float32 and precision(self.device) == torch.bfloat16
+            decode, size = partial(self.greedy, self.decoder.vocabulary.rounded() if fast else None), 512
+        memory = None if search else getattr(self.decoder, "memory", None)
+        lengths = None if memory is None else memory.lengths(z)
+        order = torch.arange(len(z)) if lengths is None else lengths.argsort(stable=True).cpu()
+        found: list[list[int]] = [[]] * len(z)
+        for rows in split(order, size if batch_size is None else batch_size):
+            for k, ids in zip(rows.tolist(), decode(z[rows.to(z.device)]).tolist(), strict=True):
+                found[k] = until_end(ids, c.eos_token_id)
+        return found
+
+    def greedy(self, rounded: Rounded | None, z: Tensor) -> Tensor:
+        """The likeliest next piece at each step, (N, at most max_length - 1) int64; after the end token anything."""
+        c, vocabulary, inputs = self.config, self.decoder.vocabulary, self.decoder.generator(z)[1]
+        return generate(self.decoder, inputs, lambda s, _: vocabulary.likeliest(s, rounded), c.max_length - 1, c)
+
+    def searched(self, num_beams: int, search: dict, z: Tensor) -> Tensor:
+        """transformers' `generate`, (N, at most max_length - 1) int64; after the end token padding."""
+        c = self.config
         same = {key: getattr(c, key) for key in ("max_length", "bos_token_id", "eos_token_id", "pad_token_id")}
-        how = GenerationConfig(num_beams=num_beams, use_cache=c.decoder == "transformer", **same, **search)
-        for part in split(self.as_tensor(z), batch_size):
-            bos = torch.full((len(part), 1), c.bos_token_id, device=self.device)
-            if taken:
-                lm, inputs = self.decoder.generator(part)
-                ids = lm.generate(bos, generation_config=how, **inputs)[:, 1:]
-            else:
-                ids = self.logits(self.decoder.decode_states(part, bos.expand(-1, c.max_length - 1))).argmax(-1)
-            out += [until_end(row, c.eos_token_id) for row in ids.tolist()]
-        return out
+        how = GenerationConfig(num_beams=num_beams, use_cache=c.decoder != "lstm", **same, **search)
+        lm, inputs = self.decoder.generator(z)
+        bos = torch.full((len(z), 1), c.bos_token_id, device=z.device)
+        return lm.generate(bos, generation_config=how, **inputs)[:, 1:]
+
+    def at_once(self, z: Tensor) -> Tensor:
+        """The likeliest piece of each position, (N, max_length - 1) int64."""
+        c = self.config
+        bos = torch.full((len(z), c.max_length - 1), c.bos_token_id, device=z.device)
+        return self.logits(self.decoder.decode_states(z, bos)).argmax(-1)
 
     @torch.no_grad()
     def token_log_probabilities(self, z, ids: Sequence[Sequence[int]], batch_size: int = 64) -> list[tuple[float, ...]]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import BertModel
 
+from invlib.encoders import frozen
 from invlib.encoders.frozen import FrozenEncoder, hash_weights, load_encoder
 
 
@@ -120,7 +121,7 @@ def test_several_threads_share_an_encoder(tiny_encoder):
 
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_a_batch_size_below_one_is_refused(tiny_encoder, batch_size):
-    with pytest.raises(ValueError, match=f"batch_size is {batch_size}"):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
         tiny_encoder.sentence_embedding(["oil"], batch_size=batch_size)
 
 
@@ -157,3 +158,30 @@ def test_a_tokenizer_without_normalizer_has_a_hash(tiny_encoder):
     backend = SimpleNamespace(normalizer=None)
     tokenizer = SimpleNamespace(is_fast=True, get_vocab=lambda: {"a": 0}, backend_tokenizer=backend)
     assert len(hash_weights(tiny_encoder.model, tokenizer)) == 12
+
+
+def test_texts_of_like_length_are_read_together_and_come_back_in_order(tiny_encoder, monkeypatch, float32):
+    texts = ["oil falls on tariffs", "gold", "the old central bank holds steady on strong demand for steel", "uber"]
+    alone = torch.cat([tiny_encoder.sentence_embedding([text]) for text in texts])
+    read, true = [], tiny_encoder.token_embeddings
+
+    def counted(input_ids, attention_mask, **more):
+        read.append(attention_mask.sum(1).tolist())
+        return true(input_ids, attention_mask, **more)
+
+    monkeypatch.setattr(tiny_encoder, "token_embeddings", counted)
+    np.testing.assert_allclose(tiny_encoder.sentence_embedding(texts, batch_size=2).cpu(), alone.cpu(), atol=1e-5)
+    lengths = [length for batch in read for length in batch]
+    assert len(read) == 2 and lengths == sorted(lengths, reverse=True)
+
+
+def test_the_matrix_products_are_in_the_precision_that_is_asked_for(minilm, sentences, monkeypatch):
+    """bfloat16 keeps three digits, and float32 is float32 whatever the device has."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        for has in (torch.float32, torch.bfloat16):
+            monkeypatch.setattr(frozen, "precision", lambda where, has=has: has)
+            found[dtype, has] = minilm.sentence_embedding(sentences, dtype=dtype)
+        assert torch.equal(found[dtype, torch.float32], found[dtype, torch.bfloat16])
+    exact, rough = found[torch.float32, torch.float32], found[torch.bfloat16, torch.bfloat16]
+    assert not torch.equal(exact, rough) and (exact * rough).sum(1).min() > 0.999

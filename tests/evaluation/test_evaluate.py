@@ -92,6 +92,7 @@ def test_all_models_of_a_run_share_what_is_prepared(trained, tiny_material, monk
     for name in ("load_material", "find_reference"):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("fetched again"))
     monkeypatch.setattr(InvertibleSentenceModel, "from_pretrained", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(module, "no_vector", lambda *_: pytest.fail("the control is measured again"))
     first, again = evaluate(model, measuring), evaluate(model, measuring)
     assert first == again and first["controls"]["no_vector"]["model"] == "no_vector_96"
 

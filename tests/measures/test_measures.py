@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from invlib.measures import text
 from invlib.measures.intervals import bootstrap, paired_difference, proportion_interval, ratio
 from invlib.measures.similarity import (
     N_HEADLINES,
@@ -309,3 +310,22 @@ def test_a_large_corpus_takes_no_more_memory_than_the_cap_allows():
     few = rank_correlation(vectors, reference, n_headlines=500)
     low, high = rank_correlation_interval(vectors, reference, n_headlines=500)
     assert low < few < high and few == pytest.approx(rank_correlation(vectors[:1500], reference[:1500]), abs=0.03)
+
+
+def test_the_teacher_forced_pass_reads_texts_of_like_length_together_and_a_few_labels_at_once(
+    tiny_model, tiny_material, monkeypatch
+):
+    """With given vectors the encoder's states are not read at all."""
+    model, data = tiny_model(), tiny_material.dataset("test")
+    whole = teacher_forced(model, data, batch_size=4)
+    batches, labels, forward, logits = [], [], model.forward, model.logits
+    monkeypatch.setattr(model, "forward", lambda **batch: batches.append(batch) or forward(**batch))
+    monkeypatch.setattr(model, "logits", lambda states: labels.append(len(states)) or logits(states))
+    monkeypatch.setattr(text, "LABELS", 5)
+    again = teacher_forced(model, data, vectors=whole["sentence_embedding"], batch_size=4)
+    for name, values in whole.items():
+        np.testing.assert_allclose(again[name], values, rtol=1e-5, err_msg=name)
+    lengths = [length for batch in batches for length in batch["attention_mask"].sum(1).tolist()]
+    assert lengths == sorted(lengths, reverse=True) and sorted(lengths) == sorted(data.lengths.tolist())
+    assert max(labels) == 5 and sum(labels) == whole["tokens"].sum()
+    assert not any("token_embeddings" in batch for batch in batches)
