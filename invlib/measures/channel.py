@@ -22,7 +22,7 @@ def db_of_noise(noise: float) -> float:
     """The signal-to-noise ratio in decibels of a noise in standard deviations; infinite where there is none."""
     if noise < 0:
         raise ValueError(f"noise {noise} is no standard deviation: give 0 or more")
-    return math.inf if noise == 0 else -20 * math.log10(noise)
+    return math.inf if noise == 0 else 20 * math.log10(1 / noise)
 
 
 def capacity(noise: float) -> float:
