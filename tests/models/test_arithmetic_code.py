@@ -20,18 +20,18 @@ def text_code(tiny_model):
 
 
 @pytest.fixture
-def sentences(sentences):
+def texts(sentences):
     return sentences[:30]
 
 
 @pytest.fixture
-def ids(tiny_encoder, sentences):
-    return tiny_encoder.input_ids(sentences)
+def ids(tiny_encoder, texts):
+    return tiny_encoder.input_ids(texts)
 
 
 @pytest.fixture
 def build(text_code, tiny_encoder, ids):
-    """build(D, dB, p, sizes) -> ArithmeticCode with the sizes of the sentences."""
+    """build(D, dB, p, sizes) -> ArithmeticCode with the sizes of the texts."""
 
     def made(embedding_dim=136, db=10.0, p=8, sizes=None, **more):
         components = np.eye(tiny_encoder.hidden_size, dtype=np.float32)[:, :p]
@@ -48,16 +48,16 @@ def exact(model, z, ids):
 
 
 @pytest.mark.parametrize("dim, db, p", [(136, None, 8), (136, 10, 8), (64, None, 0), (32, None, 8), (200, 6, 32)])
-def test_without_noise_what_fits_comes_back_exactly(build, ids, sentences, dim, db, p):
+def test_without_noise_what_fits_comes_back_exactly(build, ids, texts, dim, db, p):
     model = build(dim, db, p)
-    z = model.encode(sentences)
-    assert z.shape == (len(sentences), dim) and z.dtype == np.float32
-    assert exact(model, z, ids) == 1 and model.decode(z) == sentences == model.reconstruct(sentences)
+    z = model.encode(texts)
+    assert z.shape == (len(texts), dim) and z.dtype == np.float32
+    assert exact(model, z, ids) == 1 and model.decode(z) == texts == model.reconstruct(texts)
 
 
-def test_it_bears_the_noise_that_it_was_made_for_and_then_falls(build, ids, sentences):
+def test_it_bears_the_noise_that_it_was_made_for_and_then_falls(build, ids, texts):
     model = build(136, 4.0)
-    z = model.encode(sentences)
+    z = model.encode(texts)
     shares = {db: exact(model, with_noise(z, z.std(0), noise_of_db(db)), ids) for db in (6, 4, -6)}
     assert shares[6] == 1 and shares[4] > 0.9 and shares[-6] < 0.1
 
@@ -67,31 +67,31 @@ def test_a_code_for_less_noise_uses_more_levels(build):
     assert build(3000, None).modulation.bits == 1  # where there is room, the fewest
 
 
-def test_it_beats_ids_that_are_written_again_and_again(build, ids, sentences, tiny_encoder):
+def test_it_beats_ids_that_are_written_again_and_again(build, ids, texts, tiny_encoder):
     """At equal size, prefix and noise."""
     coded = build(136, 2.0)
     packed = PackedIds(tiny_encoder, coded.components, 136, 1, max_length=16)
     shares = []
     for model in (coded, packed):
-        z = model.encode(sentences)
+        z = model.encode(texts)
         shares.append(exact(model, with_noise(z, z.std(0), noise_of_db(2)), ids))
     assert shares[0] > shares[1] + 0.3
 
 
-def test_the_prefix_is_that_of_packed_ids(build, tiny_encoder, sentences):
-    components = fit_components(tiny_encoder.sentence_embedding(sentences).numpy(), 8)
+def test_the_prefix_is_that_of_packed_ids(build, tiny_encoder, texts):
+    components = fit_components(tiny_encoder.sentence_embedding(texts).numpy(), 8)
     model = build()
     model.components = components
-    z, packed = model.encode(sentences), PackedIds(tiny_encoder, components, 136, 1, max_length=16).encode(sentences)
+    z, packed = model.encode(texts), PackedIds(tiny_encoder, components, 136, 1, max_length=16).encode(texts)
     np.testing.assert_array_equal(z[:, :8], packed[:, :8])
     np.testing.assert_allclose(np.linalg.norm(z[:, 8:], axis=1), 0.2, rtol=0.2)
 
 
-def test_numbers_use_their_whole_power(build, sentences):
+def test_numbers_use_their_whole_power(build, texts):
     """Noise is measured against a number's own spread, so that has to be 1; shortening can leave a number constant."""
     for dim, db in ((136, 4.0), (40, 15.0)):
         model = build(dim, db)
-        spread = model.encode(sentences)[:, 8:].std(0) / model.scale
+        spread = model.encode(texts)[:, 8:].std(0) / model.scale
         assert np.mean(spread < 0.5) < 0.05 and np.median(spread) == pytest.approx(1, abs=0.1)
 
 
@@ -128,11 +128,11 @@ def test_pure_noise_gives_texts_of_the_vocabulary(build, tiny_encoder):
         assert 1 <= len(row) < 16 and all(0 <= i < tiny_encoder.vocab_size for i in row)
 
 
-def test_it_is_a_codec(build, tiny_encoder, sentences, ids):
+def test_it_is_a_codec(build, tiny_encoder, texts, ids):
     model = build()
     assert isinstance(model, Codec)
-    z = model.encode(sentences)
-    sentence = tiny_encoder.sentence_embedding(sentences).numpy()
+    z = model.encode(texts)
+    sentence = tiny_encoder.sentence_embedding(texts).numpy()
     dataset = SimpleNamespace(sentence=sentence, ids=lambda: ids)
     np.testing.assert_allclose(model.vectors_of(dataset), z, atol=1e-6)
     with pytest.raises(ValueError, match="ArithmeticCode has no probabilities"):
