@@ -56,7 +56,8 @@ class TextCode:
 
     Both directions need the very same probabilities. So logits are computed in float64, on the CPU, and rounded to
     1 / 256 of a nat; what follows is integers alone. The batch, its padding and the order of the sums change a logit by
-    about 1e-13, and so a rounding once in some 1e10 times. ValueError for a model whose decoder sees a vector.
+    1e-14 at most, and so one rounding in some 1e13: one headline in ten million. ValueError for a model whose decoder
+    sees a vector.
     """
 
     def __init__(self, model: InvertibleSentenceModel):
@@ -66,7 +67,7 @@ class TextCode:
         _ = model.encoder  # a model that was loaded has the decoder's words from it
         self.decoder = copy.deepcopy(model.decoder).cpu().double().eval()
         self.vector = model.pooling.constant.cpu().double()
-        self._of: dict[tuple[int, ...], Interval] = {}  # of texts that were written or read before
+        self._of: dict[tuple[int, ...], Interval] = {}  # of texts that were written before
         self._read: list[tuple[Fraction, Fraction, tuple[int, ...]]] = []  # of texts that were read, in their order
 
     @torch.no_grad()
