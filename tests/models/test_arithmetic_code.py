@@ -117,9 +117,11 @@ def test_a_text_too_long_is_cut_and_counts_as_wrong(build, text_code, ids):
     assert np.mean([a[:2] == b[:2] for a, b in too_long]) > 0.8
 
 
-def test_sizes_are_those_of_equally_many_texts():
-    assert payload_sizes(np.arange(1, 101), 4) == (26, 51, 76, 111)
-    assert payload_sizes([50.0] * 9, 3) == (50, 56)
+def test_sizes_are_in_equal_ratios_up_to_more_than_the_longest_text():
+    """Else a text of the longest tenth would be protected as badly as the longest one."""
+    assert payload_sizes([10.0, *[40.0] * 98, 290.0], 4) == (40, 80, 160, 319)
+    sizes = np.array(payload_sizes(np.random.default_rng(0).gamma(9, 12, 400)))
+    assert len(sizes) == 12 and (sizes[1:] / sizes[:-1]).max() < 1.25
 
 
 def test_pure_noise_gives_texts_of_the_vocabulary(build, tiny_encoder):
