@@ -108,8 +108,11 @@ class Settings:
 
     scorers: str = _measuring("minilm", "who computes BERTScore and paraphrase similarity", one_of=("minilm", "deck"))
     n_generate: int | None = _measuring(None, "test headlines decoded freely; None = all", at_least=1)
-    n_search: int = _measuring(200, "test headlines for the comparison of searches", at_least=1)
+    n_search: int = _measuring(200, "test headlines for comparisons of searches, and of codes in 08", at_least=1)
     inversion_rounds: int = _measuring(8, "rounds of correction and search in notebook 12, at most", at_least=1)
+    limit_sizes: tuple[int, ...] = _measuring(
+        (64, 128, 256, 384, 768), "D of the codes that notebook 08 holds against the limit", at_least=16
+    )
     n_inverted: int = _measuring(8, "test headlines whose embeddings are inverted in notebook 12", at_least=2)
     judge: str | None = _measuring(None, "an encoder that judges inverted texts and made no vector: name or folder")
     n_bootstrap: int = _measuring(1000, "resamples of a 95 % interval", at_least=2)
@@ -150,6 +153,7 @@ class Settings:
 
 FIELDS = tuple(f for f in dataclasses.fields(Settings) if f.name != "given")
 TUPLES = tuple(f.name for f in FIELDS if isinstance(f.default, tuple))
+NUMBERS = ("lm_widths", "limit_sizes")  # of them, those that hold numbers
 
 
 def auto_preset() -> str:
@@ -192,7 +196,7 @@ def with_tuples(values: dict) -> dict:
         entries = values[name]
         if isinstance(entries, str):
             entries = entries.replace(",", " ").split()
-            entries = [int(e) if name == "lm_widths" and e.isdecimal() else e for e in entries]
+            entries = [int(e) if name in NUMBERS and e.isdecimal() else e for e in entries]
         made[name] = tuple(entries) if isinstance(entries, Iterable) else (entries,)
     return made
 

@@ -10,8 +10,10 @@ from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
 from invlib.rows import ROWS
 from invlib.settings import Settings, model_name, select_row
-from invlib.training.record import model_hash, records
+from invlib.training.record import TrainingRecord, model_hash, records
+from invlib.training.train import train
 
+SHIPPED = paths.DATA / "models" / "no_vector_384"  # the reference language model of the repository
 NO_VECTOR_SLOT = 24  # numbers of a slot of a no-vector control: a constant carries nothing, so any width would do
 
 
@@ -54,6 +56,23 @@ def reference_model(run: str | Path, settings: Settings, material: Material) -> 
             f"{paths.run_folder(run)}/models; train one: make train ROW=no_vector_384 RUN=..."
         )
     return InvertibleSentenceModel.from_pretrained(folder), model_hash(folder)
+
+
+def language_model(
+    run: str | Path | None, settings: Settings, material: Material
+) -> tuple[InvertibleSentenceModel, str]:
+    """A language model of these headlines, and whose it is, for a measurement that can't do without one.
+
+    It is the run's reference, else the repository's where that was trained on this very split; else a no-vector model
+    is trained now, for `no_vector_minutes`, and is the run's.
+    """
+    if find_reference(run, settings, material):
+        return reference_model(run, settings, material)[0], "this run's"
+    record = TrainingRecord.find(SHIPPED)
+    if record and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
+        return InvertibleSentenceModel.from_pretrained(SHIPPED), "the repository's"
+    dim = NO_VECTOR_SLOT * settings.slots if settings.n_embd else material.encoder.hidden_size
+    return train(select_row(settings, model_name("no_vector", dim)), run, material)[0], "trained here"
 
 
 def reference_nats(run: str | Path, split: str, settings: Settings, material: Material) -> tuple[np.ndarray, str]:

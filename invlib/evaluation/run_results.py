@@ -94,6 +94,28 @@ def load_run(
     return TrainedRun(folder, models, {name: found[name] for name in models}, own, material)
 
 
+SHIPPED = "hybrid_384_long"  # the model that the repository carries
+
+
+def trained_hybrids(
+    run: str | Path | None, settings: Settings, material: Material
+) -> dict[str, InvertibleSentenceModel]:
+    """The hybrids of the shipped model's size that this material can be measured with, by name.
+
+    They are the repository's own, where the encoder is the one that it was trained on, and those that the run trained
+    on this split for its tables.
+    """
+    models = {}
+    shipped = InvertibleSentenceModel.from_pretrained(paths.DATA / "models" / SHIPPED)
+    if shipped.config.encoder_hash == material.encoder.hash:
+        models[f"{SHIPPED} of the repository"] = shipped
+    folder, size = paths.run_folder(run), SHIPPED.rpartition("_")[0]
+    for name, record in records(folder, f"{size}*").items():
+        if record.purpose == "study" and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
+            models[name] = InvertibleSentenceModel.from_pretrained(folder / "models" / name)
+    return models
+
+
 def table_order(name: str) -> tuple:
     """Where a model stands in the main table: by row, then D, then variant."""
     row, dim, variant = split_row_name(name)

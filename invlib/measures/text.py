@@ -91,11 +91,12 @@ def generated_matches(
     return {k: np.array(v, dtype=float) for k, v in (("right", right), ("positions", positions), ("exact", exact))}
 
 
-def bleu(generated: Sequence[str], reference: Sequence[str]) -> float:
-    """Corpus BLEU by sacrebleu, 0 to 100; both sides in the tokenizer's own spelling."""
-    import sacrebleu
+def bleu(generated: Sequence[str], reference: Sequence[str], order: int = 4) -> float:
+    """Corpus BLEU by sacrebleu, 0 to 100; both sides in the tokenizer's own spelling. order: the longest n-grams."""
+    from sacrebleu.metrics import BLEU
 
-    return float(sacrebleu.corpus_bleu(list(generated), [list(reference)], tokenize="none", lowercase=True).score)
+    metric = BLEU(tokenize="none", lowercase=True, force=True, max_ngram_order=order)
+    return float(metric.corpus_score(list(generated), [list(reference)]).score)
 
 
 def recovered_bits(nats: np.ndarray, reference_nats: np.ndarray) -> np.ndarray:

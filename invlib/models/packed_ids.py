@@ -1,14 +1,12 @@
 """The control with nothing learned: a semantic prefix, then the word-piece ids written into the vector's numbers."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import numpy as np
 
-from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder
-from invlib.measures.similarity import unit
-from invlib.models.codec import Codec, until_end
+from invlib.models.codec import until_end
+from invlib.models.prefixed_code import PrefixedCode
 
 BITS = (1, 2, 4, 8)  # a number, that the study compares
 
@@ -22,34 +20,29 @@ def from_bits(bits: np.ndarray) -> np.ndarray:
     return bits @ (1 << np.arange(bits.shape[-1])[::-1])
 
 
-class PackedIds(Codec):
+class PackedIds(PrefixedCode):
     """Sentences to vectors and back without a model. It has no probabilities.
 
-    The first p numbers of a vector: the encoder's sentence embedding times `components` (H, p), scaled to length 1.
-    The other C = D - p, the code, of length about `code_weight`: the ids after [CLS], end token included, each in as
-    many bits as the vocabulary needs (15 for 30 522 pieces), `bits` of them a number. A number has 2 ** bits evenly
-    spaced levels around 0, Gray-coded: neighbours differ in one bit. The ids are written again and again until the code
-    is full, and decoding averages the copies. Of a sentence that doesn't fit, the first ids stand.
+    The prefix and the code's length are as `PrefixedCode` says. The code holds the ids after [CLS], end token included,
+    each in as many bits as the vocabulary needs (15 for 30 522 pieces), `bits` of them a number. A number has 2 ** bits
+    evenly spaced levels around 0, Gray-coded: neighbours differ in one bit. The ids are written again and again until
+    the code is full, and decoding averages the copies. Of a sentence that doesn't fit, the first ids stand.
     """
 
     def __init__(
         self, encoder: FrozenEncoder, components: np.ndarray, embedding_dim: int, bits: int, code_weight: float = 0.2,
         max_length: int = 40,
     ):  # fmt: skip
-        self.encoder, self.components, self.bits = encoder, components, bits
-        self.prefix = components.shape[1]
-        self.code_size = embedding_dim - self.prefix
+        super().__init__(encoder, components, embedding_dim, code_weight, max_length)
+        self.bits = bits
         self.id_bits = (encoder.vocab_size - 1).bit_length()
         self.capacity = min(self.code_size * bits // self.id_bits, max_length - 1)  # ids that fit
         if self.capacity < 1:
             raise ValueError(f"{self.code_size} numbers of {bits} bits have no room for one id of {self.id_bits} bits")
-        special = {f"{name}_token_id": getattr(encoder, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
-        self.config = SimpleNamespace(embedding_dim=embedding_dim, max_length=max_length, **special)
         levels = np.arange(2**bits)
         self.gray = levels ^ (levels >> 1)  # (2 ** bits,): the bits that a level stands for
         self.level_of = np.argsort(self.gray)
         self.middle, self.spread = levels.mean(), levels.std()
-        self.scale = code_weight / np.sqrt(self.code_size)
 
     def numbers(self, ids: np.ndarray) -> np.ndarray:
         """One copy of the ids: (N, L) -> (N, P) of root mean square 1, P = L * id_bits / bits rounded up."""
@@ -64,22 +57,9 @@ class PackedIds(Codec):
         ids = from_bits(bits.reshape(len(numbers), length, self.id_bits))
         return np.where(ids < self.encoder.vocab_size, ids, self.config.unk_token_id)
 
-    def pack(self, sentence_embeddings: np.ndarray, ids: Sequence[Sequence[int]]) -> np.ndarray:
-        """Sentence embeddings (N, H) and their ids, [CLS] and [SEP] included -> vectors (N, D) float32."""
-        z = np.zeros((len(ids), self.config.embedding_dim), dtype=np.float32)
-        z[:, : self.prefix] = unit(sentence_embeddings @ self.components)
-        for row, full in zip(z, ids, strict=True):
-            one = self.numbers(np.array([full[1 : 1 + self.capacity]]))[0]
-            row[self.prefix :] = self.scale * np.resize(one, self.code_size)
-        return z
-
-    def vectors_of(self, dataset: StatesDataset) -> np.ndarray:
-        return self.pack(dataset.sentence, dataset.ids())
-
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        length = self.config.max_length
-        ids = self.encoder.input_ids(texts, length)
-        return self.pack(self.encoder.sentence_embedding(texts, length, batch_size).numpy(), ids)
+    def write(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        once = (self.numbers(np.array([full[1 : 1 + self.capacity]]))[0] for full in ids)
+        return np.stack([np.resize(one, self.code_size) for one in once])
 
     def generate_ids(self, z, num_beams: int = 1) -> list[list[int]]:
         """As `Codec` says; `num_beams` changes nothing.
@@ -87,7 +67,7 @@ class PackedIds(Codec):
         For each length that the sentence may have, the copies are averaged, read, and written again with the end
         token in its place; the length of the smallest misfit is taken.
         """
-        code = self.check_vectors(z)[:, self.prefix :] / self.scale
+        code = self.code(z)
         if not len(code):
             return []
         end, n = self.config.eos_token_id, self.code_size

@@ -23,13 +23,19 @@ NOISE = (0.0, 0.05, 0.1, 0.2, 0.4)  # standard deviations of each number
 BITS = (8, 6, 4, 3, 2)
 
 
-def reconstruction_metrics(model: Codec, z: np.ndarray, dataset: StatesDataset, n_bootstrap: int = 1000) -> dict:
+def reconstruction_metrics(
+    model: Codec, z: np.ndarray, dataset: StatesDataset, n_bootstrap: int = 1000,
+    generated: Sequence[Sequence[int]] | None = None,
+) -> dict:  # fmt: skip
     """How well the data set's first N headlines are reconstructed from vectors (N, D).
+
+    generated: what `model.generate_ids(z)` gave, where that is known.
 
     generated_accuracy with low and high, exact_match with exact_low and exact_high, 95 % intervals; n; and matches,
     what `generated_matches` gives of each headline, for `paired_difference`.
     """
-    matches = generated_matches(model.generate_ids(z), dataset.ids(len(z)), model.config)
+    generated = model.generate_ids(z) if generated is None else generated
+    matches = generated_matches(generated, dataset.ids(len(z)), model.config)
     counted = matches["right"], matches["positions"]
     low, high = bootstrap(ratio, *counted, n=n_bootstrap)
     exact_low, exact_high = proportion_interval(matches["exact"])

@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from invlib.evaluation.controls import no_vector_name, no_vector_names, reference_model, shuffled_vectors
+from invlib.evaluation import controls
+from invlib.evaluation.controls import (
+    language_model,
+    no_vector_name,
+    no_vector_names,
+    reference_model,
+    shuffled_vectors,
+)
 from invlib.models.model import model_config
 from invlib.settings import Settings, load_preset, row_names, select_row
 from invlib.training.record import TrainingRecord, identity_of, model_hash
@@ -76,3 +83,17 @@ def test_the_reference_is_the_no_vector_model_of_the_lowest_loss(run, tiny_model
         assert reference_model(run, *these)[0].config.embedding_dim == 32, other
     write("no_vector_48", 2.0)
     assert reference_model(run, *these)[0].config.embedding_dim == 48
+
+
+def test_a_language_model_is_the_runs_or_the_repositorys_or_trained(
+    run, tmp_path, tiny_settings, tiny_material, monkeypatch
+):
+    these = run, replace(tiny_settings, no_vector_minutes=0.05, epochs=1), tiny_material
+    monkeypatch.setattr(controls, "SHIPPED", tmp_path / "shipped")
+    model, whose = language_model(*these)
+    assert whose == "trained here" and model.config.pooling == "constant"
+    assert language_model(*these)[1] == "this run's"
+    monkeypatch.setattr(controls, "SHIPPED", model.folder)
+    assert language_model(run.with_name("other"), *these[1:])[1] == "the repository's"
+    other = replace(these[1], seed=1)  # another split: the repository's has read its test headlines
+    assert language_model(run.with_name("other"), other, tiny_material)[1] == "trained here"

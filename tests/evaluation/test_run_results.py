@@ -7,7 +7,7 @@ import pytest
 
 from invlib import paths
 from invlib.encoders.frozen import load_encoder
-from invlib.evaluation.run_results import load_run, table_order, update_metrics
+from invlib.evaluation.run_results import load_run, table_order, trained_hybrids, update_metrics
 from invlib.models.model import build_model
 from invlib.settings import load_preset, select_row
 from invlib.training.record import TrainingRecord, identity_of, model_hash
@@ -120,3 +120,17 @@ def test_figures_of_the_run_that_is_read_are_not_hidden_by_a_notebooks_own(run):
 def test_table_order_follows_the_main_table():
     names = ["att_pool_768", "att_pool_96", "rnn_768", "cls_decoder_384"]
     assert sorted(names, key=table_order) == ["rnn_768", "cls_decoder_384", "att_pool_96", "att_pool_768"]
+
+
+def test_hybrids_are_the_repositorys_where_the_encoder_is_its_own_and_the_runs(
+    tmp_path, tiny_model, tiny_settings, tiny_material, minilm
+):
+    here = tiny_material.corpus.data_hash, tiny_material.encoder.hash
+    for name, seed in (("hybrid_384", 0), ("hybrid_384_other", 1), ("hybrid_96", 0)):
+        tiny_model("hybrid").save_pretrained(tmp_path / "models" / name)
+        identity = identity_of(dataclasses.replace(tiny_settings, seed=seed), *here)
+        TrainingRecord(identity, 60.0, 1.0, "time", 2.0, 0.5).write(tmp_path / "models" / name)
+    assert list(trained_hybrids(tmp_path, tiny_settings, tiny_material)) == ["hybrid_384"]  # of this split and size
+    with_minilm = dataclasses.replace(tiny_material, encoder=minilm)
+    shipped = trained_hybrids(tmp_path / "none", tiny_settings, with_minilm)
+    assert [model.config.embedding_dim for model in shipped.values()] == [384]

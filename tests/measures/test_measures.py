@@ -202,6 +202,8 @@ def test_bleu():
     assert bleu([s.upper() for s in texts], texts) == pytest.approx(100)  # the tokenizer is uncased
     assert 0 < bleu(["wall street falls as tariffs end", texts[1]], texts) < 90
     assert bleu(["", ""], texts) == 0
+    backwards = [" ".join(text.split()[::-1]) for text in texts]
+    assert bleu(backwards, texts, order=1) == pytest.approx(100)  # of single words: their order does not count
 
 
 # Semantics

@@ -148,9 +148,11 @@ def test_no_sentence_gives_no_vector(packed):
     assert packed().decode(np.zeros((0, 768))) == []
 
 
-@pytest.mark.parametrize("dim", [260, 200])
-def test_a_shape_without_room_is_refused(packed, dim):
-    with pytest.raises(ValueError, match="numbers of 1 bits have no room for one id of 15 bits"):
+@pytest.mark.parametrize(
+    "dim, reason", [(260, "4 numbers of 1 bits have no room for one id of 15 bits"), (200, "leaves none of 200")]
+)
+def test_a_shape_without_room_is_refused(packed, dim, reason):
+    with pytest.raises(ValueError, match=reason):
         packed(dim, 256, 1)
 
 
