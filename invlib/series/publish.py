@@ -77,7 +77,11 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
     if (shown := tables.published()) not in (None, target):
         texts, figures = {}, {}
         notes.append(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
-    gone = [path for path in sorted(paths.FIGURES.glob("*.png")) if whole and figures and path.name not in figures]
+    gone = [
+        path
+        for path in sorted(paths.FIGURES.glob("[0-9][0-9]_*.png"))
+        if whole and figures and path.name not in figures
+    ]
     for path in gone:
         path.unlink()
     paths.FIGURES.mkdir(exist_ok=True)

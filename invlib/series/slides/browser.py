@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
 PLACES = (  # where the installers of macOS and Windows put it
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -48,6 +50,16 @@ def browse(page: Path, *options: str, query: str = "", timeout: int = 180) -> st
     if done.returncode:
         raise RuntimeError(f"{browser} failed: {done.stderr.strip()[-300:]}")
     return done.stdout
+
+
+def screenshot(page: Path, number: int, picture: Path) -> None:
+    """The slide with this number as a PNG of 1280 x 720, in 256 colours. Raises what `browse` raises."""
+    picture.unlink(missing_ok=True)
+    browse(page, f"--screenshot={picture.resolve()}", query=f"#/{number - 1}")
+    if not picture.is_file():
+        raise RuntimeError(f"the browser wrote no {picture.name}")
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(picture, format="PNG", optimize=True)
 
 
 def print_pdf(page: Path, pdf: Path) -> None:

@@ -68,7 +68,7 @@ class Renderer(IPythonRenderer):
     """nbconvert's Markdown; a formula is a picture of outlines, so it needs no font and no script."""
 
     def block_math(self, body: str) -> str:
-        return f'<p class="formula">{formula(body, 26)}</p>'
+        return f'<span class="formula">{formula(body, 26)}</span>'
 
     def inline_math(self, body: str) -> str:
         return formula(body, 19)
@@ -91,7 +91,8 @@ def formula(tex: str, points: float) -> str:
         except ValueError as error:
             raise ValueError(f"matplotlib can't set the formula {tex!r}: {str(error).splitlines()[-1]}") from error
     style = f"vertical-align:-{depth:.0f}px"
-    return image(picture.getvalue().encode(), "svg+xml", tex, style)
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", picture.getvalue(), flags=re.DOTALL)  # it has the time of day
+    return image(drawn.encode(), "svg+xml", tex, style)
 
 
 def image(data: bytes, kind: str, alt: str, style: str = "") -> str:
