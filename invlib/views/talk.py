@@ -161,7 +161,8 @@ def two_virtues(ax: Axes, folder: Path) -> Axes:
         side = "right" if name.startswith("hybrid") else "center"
         ax.annotate(name, (x, y), place, textcoords="offset points", ha=side, va="center")
     noise, meaning = table(folder, "07_robustness"), table(folder, "07_meaning")
-    packed = noise[noise["model"].str.startswith("packed_ids") & (noise["noise"] == 0) & noise["bits"].isna()].iloc[0]
+    noise = noise[(noise["noise"] == 0) & noise["bits"].isna() & (noise["D"] == 384)]
+    packed = noise[noise["model"].str.startswith("packed_ids")].iloc[0]
     weight = paths.read_json(folder / "settings.json")["code_weight"]
     alike = meaning[(meaning["model"] == "packed_ids") & np.isclose(meaning["weight"], weight)].iloc[0]
     x, y = alike["rank_correlation"], packed["exact_match"]

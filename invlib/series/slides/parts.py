@@ -189,8 +189,8 @@ def unfinished(models: tuple[str, ...], folder: Path) -> str:
         return ""
     rows = views.greedy_rows(folder)
     cut = [name for name in models if rows[name].get("stopped_by") == "time"]
-    whose = "every model" if len(cut) == len(models) else ", ".join(cut)
-    return f'<p class="legend">{tables.MARKS[tables.TIME_MARK]}: {whose}</p>' if cut else ""
+    whose = "every trained model here" if len(cut) == len(models) else ", ".join(cut)
+    return f'<p class="legend">{whose}: {tables.MARKS[tables.TIME_MARK]}</p>' if cut else ""
 
 
 def picture_part(slide: Slide, part: dict, folder: Path) -> Part:
