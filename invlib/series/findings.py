@@ -128,21 +128,21 @@ def markdown(notebook: str, run: str | Path | None = None) -> str:
     folder = tables.published()
     if folder is None:
         return f"*The published figures are in the folder `results` of the repository; {paths.RESULTS} has none.*"
-    own = paths.run_folder(run)
-    lines, left_out = [], 0
-    for finding in read_findings()[notebook]:
+    own, found = paths.run_folder(run), read_findings()[notebook]
+    lines, compared = [], False
+    for finding in found:
         try:
             lines.append(f"- {stated(folder, finding)}")
         except Unsupported:
-            left_out += 1
             continue
         if own != folder and own.is_dir() and (line := beside(own, finding)):
             lines[-1] += f"  \n  {line}"
-    whose = f"Figures of **the published run `{folder.name}`**"
-    compared = any("*This run" in line for line in lines)
-    head = f"{whose}; below each, those of this run, `{own.name}`:" if compared else f"{whose}, not of yours:"
-    missing = f"\n\n*Left out, because the published run does not support them: {left_out} sentences.*"
-    return "\n".join([head, "", *lines]) + (missing if left_out else "")
+            compared = True
+    whose = f"below each, those of this run, `{own.name}`, in the same order" if compared else "not of yours"
+    lines = [f"Figures of **the published run `{folder.name}`**; {whose}:", "", *lines]
+    if left_out := len(found) - len(lines) + 2:
+        lines += ["", f"*Left out, because the published run does not support them: {left_out} of {len(found)}.*"]
+    return "\n".join(lines)
 
 
 def unsupported() -> list[str]:
