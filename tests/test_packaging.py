@@ -115,6 +115,20 @@ except FileNotFoundError as error:
         assert (ROOT / "invlib" / link).is_symlink() and (ROOT / "invlib" / link).is_file()
 
 
+def test_an_installed_package_brings_what_the_slides_are_made_of(installed, tmp_path):
+    """reveal.js, its licences and the type; the talk itself needs the notebooks and results of a clone."""
+    code = """
+from invlib.series.slides import page
+assert "Source Sans Pro" in page.styles() and "Reveal" in page.script("reveal.js")
+assert all((place / "LICENSE").is_file() for place in (page.REVEAL, page.REVEAL / "fonts"))
+"""
+    for arguments, status in ((["-c", code], 0), (["-m", "invlib.series.slides"], 2)):
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+    assert "the results are in a clone of the repository" in done.stderr
+
+
 def test_an_installed_command_encodes(installed, tmp_path, tiny_model):
     tiny_model().save_pretrained(tmp_path / "model")
     (tmp_path / "texts.txt").write_text("gold rises\noil falls\n")

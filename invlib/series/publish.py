@@ -22,6 +22,7 @@ from invlib.series import findings, tables
 from invlib.series.notebooks import is_complete, notebooks_of
 from invlib.training.record import TrainingRecord
 
+SCREENSHOTS = "slides_"  # how the figures begin that are no notebook's
 LARGEST_MODEL = 15_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
@@ -77,7 +78,8 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
     if (shown := tables.published()) not in (None, target):
         texts, figures = {}, {}
         notes.append(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
-    gone = [path for path in sorted(paths.FIGURES.glob("*.png")) if whole and figures and path.name not in figures]
+    old_figures = [path for path in sorted(paths.FIGURES.glob("*.png")) if not path.name.startswith(SCREENSHOTS)]
+    gone = [path for path in old_figures if whole and figures and path.name not in figures]
     for path in gone:
         path.unlink()
     paths.FIGURES.mkdir(exist_ok=True)

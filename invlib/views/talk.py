@@ -1,0 +1,281 @@
+"""The figures of the talk: large type, few points, the shape of a slide; each is drawn from a run's result files.
+
+A function gets the axes and the folder of a run (or of results/), and returns the axes. FIGURES lists them by name.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from invlib import paths
+from invlib.data.deck import DECK_TOP_K
+from invlib.evaluation.run_results import name_of
+from invlib.rows import ROWS
+from invlib.views import drawings, plots
+
+DECK_ROWS = ("rnn_768", "encoder_only_1568", "cls_decoder_384", "att_pool_768", "att_pool_2560")  # of the talk
+TOP_K = (1, 3, 5, 10, 15, 25, 50, 100)
+TOP_K_MODELS = ("hybrid_384", "att_pool_2560", "att_pool_768", "cls_decoder_384")
+LARGE = {  # type for the back row; a drawing 12 wide fills a slide
+    "font.size": 16, "axes.titlesize": 17, "axes.labelsize": 16, "xtick.labelsize": 15, "ytick.labelsize": 15,
+    "legend.fontsize": 15, "lines.linewidth": 2.8, "lines.markersize": 8, "svg.hashsalt": "talk",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TalkFigure:
+    """A figure of the talk.
+
+    draw: called with `panels` axes (one axes where it is 1) and, where it reads files, the folder of a run.
+    files: the result files that it reads; none for a drawing of an architecture. models: whose figures it shows.
+    size: in inches.
+    """
+
+    draw: Callable
+    files: tuple[str, ...] = ()
+    panels: int = 1
+    size: tuple[float, float] = (12.0, 5.2)
+    models: tuple[str, ...] = ()
+
+
+def svg(name: str, folder: str | Path) -> str:
+    """The figure `name` of FIGURES as an SVG whose letters are outlines: it looks the same on every machine."""
+    figure = FIGURES[name]
+    with plt.style.context([plots.STYLE, LARGE]):
+        fig, axes = plt.subplots(1, figure.panels, figsize=figure.size, layout="constrained")
+        figure.draw(axes, *([Path(folder)] if figure.files else []))
+        picture = io.StringIO()
+        fig.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
+        plt.close(fig)
+    return picture.getvalue()
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    """<folder>/tables/<name>.csv."""
+    return pd.read_csv(folder / "tables" / f"{name}.csv")
+
+
+def greedy_rows(folder: Path) -> dict[str, dict]:
+    """The objects of metrics.json under greedy search, by the model's name (att_pool_768)."""
+    rows = paths.read_json(folder / "metrics.json")
+    return {name_of(row): row for row in rows if row.get("search") in (None, "greedy")}
+
+
+def colour_of(name: str) -> str:
+    """The colour of a model's row; that of what is no row."""
+    return next((row.colour for own, row in ROWS.items() if name.startswith(own)), plots.OTHERS[0])
+
+
+def forgetting(ax: Axes, folder: Path) -> Axes:
+    """The RNN by position: with the true prefix, generated, and with another headline's vector."""
+    looks = {"true prefix": ("C0", "-"), "generated": ("C1", "-"), "another headline's vector": ("C2", "--")}
+    by_position = table(folder, "01_by_position")
+    for what, (colour, line) in looks.items():
+        part = by_position[by_position["measured"] == what]
+        plots.accuracy_by_position(ax, part, color=colour, linestyle=line)
+        last = part.iloc[-1]
+        place = {"xytext": (14, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+        ax.annotate(
+            what.replace("headline's", "headline's\n"), (last["position"], last["accuracy"]), **place, color=colour
+        )
+    ax.margins(x=0.02)
+    return ax
+
+
+def head_kinds(ax: Axes, folder: Path) -> Axes:
+    """Which kinds of word pieces the softmax head reads, after training: 1 is a head that reads all alike."""
+    heads = table(folder, "02_head_weights").set_index("head")
+    kinds = ["[CLS]", "[SEP]", "word", "continuation (##...)", "number", "punctuation"]
+    plots.bars_with_intervals(ax, kinds, heads.iloc[-1][kinds].astype(float).tolist(), number="{:.2f}", color="C3")
+    ax.axvline(1, color="black", linestyle="--", linewidth=1.5, zorder=0)
+    return plots.label_axes(ax, "weight of a word piece / weight if all were read alike (dashed)")
+
+
+def flattery(ax: Axes, folder: Path) -> Axes:
+    """Teacher-forced and generated accuracy of each model, and what its decoder knows without any vector."""
+    rows = greedy_rows(folder)
+    names = [*DECK_ROWS, "hybrid_384"]
+    groups, intervals = {}, {}
+    for label, metric, part in (
+        ("teacher-forced", "accuracy", None),
+        ("teacher-forced, no vector", "accuracy", "no_vector"),
+        ("generated", "generated_accuracy", None),
+    ):
+        found = [rows[name] if part is None else rows[name]["controls"][part] for name in names]
+        groups[label] = [one.get(metric) for one in found]
+        intervals[label] = [(one.get("ci95") or {}).get(metric) for one in found]
+    plots.grouped_bars(ax, names, groups, intervals, "share of word pieces right")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3)
+    ax.set_xlim(0, 1)
+    return ax
+
+
+def curves(axes: tuple[Axes, Axes], folder: Path) -> tuple[Axes, Axes]:
+    """Accuracy and loss of the deck's models over their training time, as the deck draws them."""
+    control = pd.read_csv(folder / "curves" / "no_vector_384.csv")
+    for ax, column in zip(axes, ("accuracy", "validation_loss"), strict=True):
+        for name in DECK_ROWS:
+            curve = pd.read_csv(folder / "curves" / f"{name}.csv")
+            look = {"color": colour_of(name), "linestyle": "--" if name.endswith("2560") else "-"}
+            plots.curve_axes(ax, curve, column, name, x="minutes", markersize=5, **look)
+        plots.curve_axes(ax, control, column, "no vector", x="minutes", color="0.5", markersize=5)
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    axes[0].set(ylim=(0, None), ylabel="accuracy (true prefix given)")
+    axes[1].set_ylabel("validation loss (nats)")
+    return axes
+
+
+def top_k(ax: Axes, folder: Path) -> Axes:
+    """Top-k accuracy of att_pool and hybrid; dotted: the deck's two att_pool models."""
+    rows = greedy_rows(folder)
+    for name, colour in zip(TOP_K_MODELS, ("C4", "C1", "C3", "C2"), strict=True):
+        shares = [rows[name]["top_k"][str(k)] for k in TOP_K]
+        ax.plot(range(len(TOP_K)), shares, marker="o", color=colour, label=name)
+        if (size := rows[name]["embedding_dim"]) in DECK_TOP_K and name.startswith("att_pool"):
+            look = {"marker": "s", "linestyle": ":", "color": colour}
+            ax.plot(range(len(TOP_K)), DECK_TOP_K[size], **look, label=f"the deck's att_pool_{size}")
+    ax.set_xticks(range(len(TOP_K)), TOP_K)
+    ax.set_ylim(top=1.02)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return plots.label_axes(ax, "k: the true piece is among the k likeliest", "share of word pieces")
+
+
+PLACES = {  # of two_virtues: where a model's name stands, in points from its point
+    "rnn_768": (0, 20), "encoder_only_1568": (0, -24), "cls_decoder_384": (60, 20), "att_pool_2560": (-40, 20),
+    "hybrid_384": (-14, -4), "hybrid_384_long": (-14, -4),
+}  # fmt: skip
+
+
+def two_virtues(ax: Axes, folder: Path) -> Axes:
+    """Exact match against agreement with the encoder; the square: packed ids, nothing learned."""
+    rows = greedy_rows(folder)
+    for name, place in PLACES.items():
+        x, y = rows[name]["rank_correlation"], rows[name]["exact_match"]
+        ax.plot(x, y, marker="o", markersize=14, color=colour_of(name), linestyle="none")
+        side = "right" if name.startswith("hybrid") else "center"
+        ax.annotate(name, (x, y), place, textcoords="offset points", ha=side, va="center")
+    noise, meaning = table(folder, "07_robustness"), table(folder, "07_meaning")
+    noise = noise[(noise["noise"] == 0) & noise["bits"].isna() & (noise["D"] == 384)]
+    packed = noise[noise["model"].str.startswith("packed_ids")].iloc[0]
+    weight = paths.read_json(folder / "settings.json")["code_weight"]
+    alike = meaning[(meaning["model"] == "packed_ids") & np.isclose(meaning["weight"], weight)].iloc[0]
+    x, y = alike["rank_correlation"], packed["exact_match"]
+    ax.plot(x, y, marker="s", markersize=13, color="0.55", linestyle="none", zorder=1)
+    ax.annotate("packed ids, nothing learned", (x, y), (-14, 14), textcoords="offset points", ha="right", color="0.35")
+    ax.set(xlim=(0, 1.08), ylim=(-0.2, 1.12), yticks=np.linspace(0, 1, 6))
+    return plots.label_axes(
+        ax, "agreement with the encoder (rank correlation of cosines)", "headlines given back exactly"
+    )
+
+
+def noise(ax: Axes, folder: Path) -> Axes:
+    """Headlines that come back exactly from a vector under noise: learned codes and packed ids of the same size."""
+    found = table(folder, "07_robustness")
+    found = found[found["bits"].isna() & (found["D"] == 384)]
+    labels = {
+        "packed_ids, best": ("packed ids: nothing learned", "0.45", "s"),
+        "hybrid_384_smooth": ("hybrid_384_smooth: trained with more noise", "C2", "D"),
+        "hybrid_384_long": ("hybrid_384_long", "C4", "o"),
+    }
+    for name, (label, colour, marker) in labels.items():
+        part = found[found["model"] == name]
+        ends = part["exact_low"], part["exact_high"]
+        plots.line_with_band(ax, part["noise"], part["exact_match"], *ends, label, color=colour, marker=marker)
+    ax.set_ylim(0, 1.03)
+    ax.legend(loc="lower left")
+    return plots.label_axes(ax, "noise (standard deviations of each number)", "headlines given back exactly")
+
+
+BETWEEN = {  # how a label of 07_guided.csv ends -> what the talk calls it
+    "spliced by hand": "spliced by hand from both headlines",
+    "halfway, guided": "hybrid_768_halfway, search guided by the encoder",
+    "halfway, greedy": "hybrid_768_halfway, greedy search",
+    "ids_768, guided": "packed ids, the same guided search",
+    "ids_768, greedy": "packed ids, read as they are",
+}
+
+
+def between(ax: Axes, folder: Path) -> Axes:
+    """How near a text that is decoded half way is to the midpoint, beside the closer headline (dashed)."""
+    found = table(folder, "07_guided").set_index(["label", "measure"])
+    labels = {end: next(label for label, _ in found.index if label.endswith(end)) for end in BETWEEN}
+    lines = found.loc[[(label, "cosine") for label in labels.values()]]
+    colours = ["0.4" if end.startswith("spliced") else "C4" if "halfway" in end else "0.7" for end in labels]
+    ends = lines[["low", "high"]].values.tolist()
+    plots.bars_with_intervals(ax, list(BETWEEN.values()), lines["mean"].tolist(), ends, number="{:.2f}", color=colours)
+    nearest = found.loc[(labels["halfway, guided"], "nearest_end"), "mean"]
+    ax.axvline(nearest, color="black", linestyle="--", linewidth=1.8)
+    return plots.label_axes(ax, "cosine to the point half way (dashed: the closer headline)")
+
+
+ATTACKS = {  # of 12_attacks.csv, as the talk calls them
+    "nearest training headline": "control: nearest training headline",
+    "greedy": "one pass of the inverter",
+    "beam of 8, re-ranked": "several texts, the nearest counts",
+    "search and corrector": "and rounds of search and corrector",
+}
+
+
+def inversion(ax: Axes, folder: Path) -> Axes:
+    """The share of a headline's words that an attacker finds in a plain sentence embedding, part by part."""
+    found = table(folder, "12_attacks").set_index("attack").loc[list(ATTACKS)]
+    ends = found[["token_f1_low", "token_f1_high"]].values.tolist()
+    colours = ["0.6"] + ["C4"] * (len(ATTACKS) - 1)
+    plots.bars_with_intervals(
+        ax, list(ATTACKS.values()), found["token_f1"].tolist(), ends, number="{:.2f}", color=colours
+    )
+    ax.set_xlim(0, 1)
+    return plots.label_axes(ax, "words found, any order (F1)")
+
+
+def protection(ax: Axes, folder: Path) -> Axes:
+    """What each change of the vectors costs the search and the attacker; named are the points that protect."""
+    found = table(folder, "12_protection").sort_values("recall_at_10", kind="stable")
+    for k, kind in enumerate(("noise", "fewer bits", "PCA", "rotation")):
+        part = found[found["protection"] == kind]
+        look = {"marker": plots.MARKERS[k], "color": f"C{k}", "linestyle": "none" if kind == "rotation" else "-"}
+        ax.plot(part["recall_at_10"], part["token_f1"], label=kind, **look)
+        for line in part.to_dict("records"):
+            place, side = ((9, -15), "left") if kind != "rotation" else ((-10, 0), "right")
+            if kind == "rotation" or line["token_f1"] < 0.55:
+                words = {"textcoords": "offset points", "ha": side, "va": "center", "fontsize": 14}
+                text = line["strength"].replace("unknown", "not known to the attacker")
+                place = (0, 26) if text.endswith("pairs known") else place
+                ax.annotate(text, (line["recall_at_10"], line["token_f1"]), place, color=look["color"], **words)
+    plain = found[found["protection"] == "none"].iloc[0]
+    ax.plot(plain["recall_at_10"], plain["token_f1"], marker="*", color="black", linestyle="none", label="no change")
+    ax.set(xlim=(0, 1.06), ylim=(0, 0.9))
+    ax.legend(loc="upper left", ncols=2)
+    return plots.label_axes(ax, "search that is kept (recall@10)", "words the attacker finds (F1)")
+
+
+FIGURES: dict[str, TalkFigure] = {
+    "flow": TalkFigure(drawings.flow, size=(12, 3.5)),
+    "recurrent": TalkFigure(drawings.recurrent, size=(12, 4)),
+    "poolings": TalkFigure(drawings.poolings, size=(12, 5)),
+    "two_halves": TalkFigure(drawings.two_halves, size=(12, 5)),
+    "attack": TalkFigure(drawings.attack, size=(12, 2.4)),
+    "forgetting": TalkFigure(forgetting, ("tables/01_by_position.csv",), models=("rnn_768",), size=(12, 4.9)),
+    "head_kinds": TalkFigure(head_kinds, ("tables/02_head_weights.csv",), size=(12, 4.4)),
+    "flattery": TalkFigure(flattery, ("metrics.json",), models=(*DECK_ROWS, "hybrid_384"), size=(12, 4.7)),
+    "curves": TalkFigure(
+        curves, (*(f"curves/{name}.csv" for name in DECK_ROWS), "curves/no_vector_384.csv"), models=DECK_ROWS, panels=2
+    ),
+    "top_k": TalkFigure(top_k, ("metrics.json",), models=TOP_K_MODELS, size=(12, 4.9)),
+    "two_virtues": TalkFigure(
+        two_virtues, ("metrics.json", "settings.json", "tables/07_robustness.csv", "tables/07_meaning.csv"),
+        models=tuple(PLACES), size=(12, 4.8),
+    ),
+    "noise": TalkFigure(
+        noise, ("tables/07_robustness.csv",), models=("hybrid_384_long", "hybrid_384_smooth"), size=(12, 4.6)
+    ),
+    "between": TalkFigure(between, ("tables/07_guided.csv",), models=("hybrid_768_halfway",), size=(12, 4.2)),
+    "inversion": TalkFigure(inversion, ("tables/12_attacks.csv",), size=(12, 2.9)),
+    "protection": TalkFigure(protection, ("tables/12_protection.csv",)),
+}  # fmt: skip
