@@ -40,7 +40,7 @@ train: env  ## one row by itself: ROW=att_pool_768 PRESET=study RUN=study
 lossless: env  ## the two near-lossless models alone, an hour each at most, resumable: PRESET=study RUN=study
 	$(PY) -m invlib.training --row hybrid_384_long --row hybrid_768_long $(if $(PRESET),--preset "$(PRESET)") $(if $(RUN),--run "$(RUN)") $(ARGS)
 
-lab: env  ## JupyterLab on the notebooks, on the loopback address with its token
+lab: env  ## JupyterLab on the whole repository (13_latent_lab needs no data), on the loopback address with its token
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 slides: env  ## the talk as one HTML file that needs no network (build/slides.html), and a PDF where Chromium is found

@@ -1,0 +1,38 @@
+"""A few headlines at once, for a notebook that explores: those on this machine, else made-up ones, labelled so."""
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+from invlib.data.deck import DECK_HEADLINES
+from invlib.data.headlines import clean, usable
+from invlib.data.sources import locate, read
+from invlib.data.synthetic import synthetic_headlines
+
+
+class AtHand(NamedTuple):
+    """texts: different ones; label: where they come from, in words; synthetic: whether most of them are made up."""
+
+    texts: list[str]
+    label: str
+    synthetic: bool
+
+
+def headlines_at_hand(data: str | Path | None = None, column: str | None = None, n: int = 200, seed: int = 0) -> AtHand:
+    """At most n headlines, drawn with the seed, from what `data` names or, where it is None, INVLIB_DATA or data/raw.
+
+    Nothing is downloaded for None: where no file is found, they are the deck's headlines and synthetic ones. column:
+    of the texts; None = Headlines. Errors as `load_headlines`, and ValueError for n below 3 or a source of fewer.
+    """
+    if n < 3:
+        raise ValueError(f"n={n}: give at least 3 headlines")
+    source = locate(data, column)
+    if source.kind in ("download", "synthetic"):
+        deck = [clean(text) for text in DECK_HEADLINES][:n]
+        made = synthetic_headlines(n - len(deck), seed)
+        return AtHand([*deck, *made], f"{len(made)} SYNTHETIC headlines and {len(deck)} of the slide deck's", True)
+    texts = sorted({row[0] for row in usable(read(source, column))})
+    if len(texts) < 3:
+        raise ValueError(f"{source.name}: {len(texts)} different texts are too few; give at least 3")
+    drawn = random.Random(seed).sample(texts, min(n, len(texts)))
+    return AtHand(drawn, f"{len(drawn)} of {len(texts)} texts from {source.name}", False)

@@ -1,0 +1,319 @@
+"""The tools of the lab as ipywidgets: a control that changes sets the value of an HTML or Image widget.
+
+`Output` and `interact` are left out: they can hang a headless run. What is wrong with the input is said in words. What
+takes longer than about a second shows its progress.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+
+from invlib import paths
+from invlib.data.files import read_file
+from invlib.data.headlines import usable
+from invlib.inversion.invert import Chain
+from invlib.measures.changed_vectors import with_noise
+from invlib.models.codec import Codec, split
+from invlib.probes.latent import (
+    Embedded,
+    Line,
+    Plane,
+    Space,
+    decode_along,
+    direction,
+    fitting,
+    interpolate,
+    plane,
+    snr_db,
+    vector_of,
+)
+from invlib.probes.race import Attempt, race
+from invlib.views import lab
+from invlib.views.reconstruction import compare_texts
+
+AT_ONCE = 32  # sentences that are encoded between two steps of a progress bar
+LARGEST = 2000  # texts of an own file that are encoded
+WAYS = ("between the two sentences", "noise on the first")
+WIDE = widgets.Layout(width="95%")
+NAMED = {"description_width": "110px"}
+
+
+def text_field(name: str, value: str = "") -> widgets.Text:
+    return widgets.Text(value=value, description=name, layout=WIDE, style=NAMED, continuous_update=False)
+
+
+def lines_field(name: str, value: str) -> widgets.Textarea:
+    return widgets.Textarea(
+        value=value, description=name, rows=5, layout=WIDE, style=NAMED, continuous_update=False
+    )  # fmt: skip
+
+
+def slider(name: str, value: float, low: float, high: float, step: float) -> widgets.FloatSlider:
+    return widgets.FloatSlider(
+        value=value, min=low, max=high, step=step, description=name, layout=WIDE, style=NAMED, continuous_update=False
+    )
+
+
+def choice(spaces: Sequence[Space]) -> widgets.Dropdown:
+    return widgets.Dropdown(options=[(s.name, s) for s in spaces], description="vector", style=NAMED)
+
+
+def answering(shown: widgets.HTML, work: Callable[[], str], *controls: widgets.Widget) -> Callable[..., None]:
+    """Show what `work` returns now and whenever one of the controls changes; what it finds wrong, in words."""
+
+    def answer(_=None) -> None:
+        try:
+            shown.value = work()
+        except (ValueError, OSError) as error:
+            shown.value = lab.error_html(error)
+
+    for control in controls:
+        control.observe(answer, names="value")
+    answer()
+    return answer
+
+
+def sentences_of(text: str) -> list[str]:
+    """The lines of a text that hold one."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def encode_in_parts(model: Codec, texts: Sequence[str], bar: widgets.IntProgress) -> np.ndarray:
+    """`encode` with a progress bar, (N, D)."""
+    bar.max, bar.value, parts = max(len(texts), 1), 0, []
+    for part in split(list(texts), AT_ONCE):
+        parts.append(model.encode(part))
+        bar.value += len(part)
+    return np.concatenate(parts) if parts else model.encode([])
+
+
+def sentence_box(spaces: Sequence[Space], text: str) -> widgets.VBox:
+    """Type a sentence: its vector, what is decoded, and each piece's probability."""
+    sentence, space = text_field("sentence", text), choice(spaces)
+    shown, image = widgets.HTML(layout=WIDE), widgets.Image(format="png", width=1100)
+
+    def work() -> str:
+        html = lab.sentence_html(space.value, sentence.value)
+        image.value = lab.png(lab.vector_figure(space.value, sentence.value))
+        return html
+
+    answering(shown, work, sentence, space)
+    return widgets.VBox([sentence, space, shown, image])
+
+
+def line_box(spaces: Sequence[Space], a: str, b: str, steps: int = 21) -> widgets.VBox:
+    """Two sentences and a slider along the line between their vectors; all its texts are decoded at once."""
+    first, second, space = text_field("first", a), text_field("second", b), choice(spaces)
+    step = widgets.IntSlider(value=steps // 2, max=steps - 1, description="step", layout=WIDE, style=NAMED)
+    shown, image = widgets.HTML(layout=WIDE), widgets.Image(format="png", width=650)
+
+    @lru_cache(maxsize=8)
+    def line(name: str, a: str, b: str) -> Line:
+        found = interpolate(space.value.model, a, b, steps)
+        image.value = lab.png(lab.line_figure({name: found}))
+        return found
+
+    def work() -> str:
+        found = line(space.value.name, first.value, second.value)
+        return lab.step_html(found, step.value, space.value)
+
+    answering(shown, work, first, second, space, step)
+    return widgets.VBox([first, second, space, step, shown, image])
+
+
+def noise_box(spaces: Sequence[Space], text: str, decibels: float = 8) -> widgets.VBox:
+    """A sentence and a level of noise: eight samples around its vector."""
+    sentence, space = text_field("sentence", text), choice(spaces)
+    level, draw = slider("SNR (dB)", decibels, 0, 30, 1), widgets.BoundedIntText(description="draw", style=NAMED)
+    shown = widgets.HTML(layout=WIDE)
+
+    def work() -> str:
+        return lab.samples_html(space.value, sentence.value, level.value, seed=draw.value)
+
+    answering(shown, work, sentence, space, level, draw)
+    return widgets.VBox([sentence, space, level, draw, shown])
+
+
+def exchange_box(space: Space, a: str, b: str) -> widgets.VBox:
+    """Two sentences: each one's prefix with each one's code."""
+    first, second, shown = text_field("first", a), text_field("second", b), widgets.HTML(layout=WIDE)
+    answering(shown, lambda: lab.exchange_html(space, first.value, second.value), first, second)
+    return widgets.VBox([first, second, shown])
+
+
+def pairs_of(text: str) -> list[tuple[str, str]]:
+    """Lines "before | after" as pairs; ValueError names the first line that is none."""
+    pairs = []
+    for line in sentences_of(text):
+        before, bar, after = (part.strip() for part in line.partition("|"))
+        if not (before and bar and after):
+            raise ValueError(f"{line!r} is no pair; write: before | after")
+        pairs.append((before, after))
+    return pairs
+
+
+def direction_box(spaces: Sequence[Space], text: str, pairs: Sequence[tuple[str, str]]) -> widgets.VBox:
+    """A sentence, pairs that make a direction, and the strength with which it is added."""
+    sentence = text_field("sentence", text)
+    examples = lines_field("before | after", "\n".join(" | ".join(pair) for pair in pairs))
+    strength, shown = slider("strength", 1.0, -3, 3, 0.25), widgets.HTML(layout=WIDE)
+
+    @lru_cache(maxsize=8)
+    def directions(text: str) -> list[np.ndarray]:
+        return [direction(s.model, pairs_of(text)) for s in spaces]
+
+    def work() -> str:
+        found = zip(spaces, directions(examples.value), strict=True)
+        both = [(s, *decode_along(s.model, sentence.value, along, [0, strength.value])) for s, along in found]
+        rows = [
+            {"vector": s.name, "strength 0": before, f"strength {strength.value:g}": compare_texts(
+                s.model.encoder, before, after)} for s, before, after in both
+        ]  # fmt: skip
+        return lab.table_html(rows, legend=True)
+
+    answering(shown, work, sentence, examples, strength)
+    return widgets.VBox([sentence, examples, strength, shown])
+
+
+def neighbours_box(space: Space, text: str, k: int = 5) -> widgets.VBox:
+    """A sentence and its neighbours among the headlines at hand or the texts of an own file."""
+    sentence, file, column = text_field("sentence", text), text_field("own file"), text_field("its column")
+    bar, shown = widgets.IntProgress(description="encoding", style=NAMED), widgets.HTML(layout=WIDE)
+
+    @lru_cache(maxsize=4)
+    def own(path: Path, column: str, changed: int) -> Space:  # changed: when, so that an edited file is read anew
+        every = list(dict.fromkeys(row[0] for row in usable(read_file(path, column or None))))
+        texts = fitting(space.model, every[:LARGEST])
+        if not texts:
+            raise ValueError(f"{path} has no text that fits the model: {len(every)} different ones were read")
+        label = f"{len(texts)} of {len(every)} different texts in {path.name}"
+        return Space(space.name, space.model, Embedded(tuple(texts), encode_in_parts(space.model, texts, bar), label))
+
+    def work() -> str:
+        name = file.value.strip()
+        if not name:
+            return lab.neighbours_html(space, sentence.value, k)
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise ValueError(f"{name!r} is no file, seen from {Path.cwd()}; give the path of a CSV, TSV or text file")
+        return lab.neighbours_html(own(path, column.value.strip(), path.stat().st_mtime_ns), sentence.value, k)
+
+    answering(shown, work, sentence, file, column)
+    return widgets.VBox([sentence, file, column, bar, shown])
+
+
+def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:
+    """Several kinds of vector under one slider: the share of the way to another sentence, or noise."""
+    first, second, way = text_field("first", a), text_field("second", b), widgets.ToggleButtons(options=WAYS)
+    amount, shown = slider("amount", 0.5, 0, 1, 0.05), widgets.HTML(layout=WIDE)
+
+    def work() -> str:
+        texts, share = [], amount.value
+        for space in spaces:
+            z = vector_of(space.model, first.value)
+            if way.value == WAYS[0]:
+                z = (1 - share) * z + share * vector_of(space.model, second.value)
+            else:
+                z = with_noise(z[None], space.headlines.spread, share)[0]
+            texts += space.model.decode(z[None])
+        said = f"{share:.0%} of the way from the first vector to the second"
+        if way.value == WAYS[1]:
+            said = f"noise of {share:.2f} standard deviations" + (f", {snr_db(share):.0f} dB" if share else "")
+        return lab.line_of_text(said) + lab.beside_html(spaces, texts)
+
+    answering(shown, work, first, second, way, amount)
+    return widgets.VBox([first, second, way, amount, shown])
+
+
+def map_box(spaces: Sequence[Space]) -> widgets.VBox:
+    """A map of the headlines: two sliders, or a headline of the list, choose a point; what lies there is decoded."""
+    space, planes = choice(spaces), {s.name: plane(s.headlines.vectors) for s in spaces}
+    end = float(max(np.abs(p.points).max() for p in planes.values()))
+    x, y = slider("x", 0, -end, end, end / 50), slider("y", 0, -end, end, end / 50)
+    headline = widgets.Dropdown(description="headline", layout=WIDE, style=NAMED)
+    shown, image = widgets.HTML(layout=WIDE), widgets.Image(format="png", width=850)
+
+    def here() -> Plane:
+        return planes[space.value.name]
+
+    def work() -> str:
+        image.value = lab.png(lab.map_figure(space.value, here(), (x.value, y.value)))
+        return lab.point_html(space.value, here(), x.value, y.value)
+
+    def choose(_=None) -> None:
+        if headline.value is not None:
+            x.value, y.value = map(float, here().points[headline.value])
+
+    def list_headlines(_=None) -> None:
+        texts = space.value.headlines.texts
+        headline.options = [("(choose one)", None), *((text, k) for k, text in enumerate(texts))]
+
+    list_headlines()
+    space.observe(list_headlines, names="value")
+    headline.observe(choose, names="value")
+    answering(shown, work, space, x, y)
+    return widgets.VBox([space, headline, x, y, shown, image])
+
+
+def race_box(model, text: str, chain: Chain | None = None) -> widgets.VBox:
+    """Type a sentence and start: greedy, re-ranking and corrector on the encoder's own vector of it, round by round."""
+    chain = chain or Chain()
+    sentence, start = text_field("sentence", text), widgets.Button(description="start")
+    bar, shown = widgets.IntProgress(max=chain.rounds + 2, style=NAMED), widgets.HTML(layout=WIDE)
+
+    def run(_=None) -> None:
+        attempts: list[Attempt] = []
+        bar.value, start.disabled, shown.value = 0, True, ""
+        try:
+            for attempt in race(model, sentence.value, chain):
+                attempts.append(attempt)
+                bar.value += 1
+                shown.value = lab.race_html(attempts, model.encoder, sentence.value)
+            bar.value = bar.max
+        except ValueError as error:
+            shown.value = lab.error_html(error)
+        finally:
+            start.disabled = False
+
+    start.on_click(run)
+    return widgets.VBox([sentence, widgets.HBox([start, bar]), shown])
+
+
+def sentences_box(model: Codec, texts: Sequence[str], file: str | Path) -> widgets.VBox:
+    """Own sentences, one a line; the button encodes them and saves a CSV with text, decoded text and vector."""
+    typed, name = lines_field("sentences", "\n".join(texts)), text_field("file", str(file))
+    save, bar = widgets.Button(description="save"), widgets.IntProgress(style=NAMED)
+    shown = widgets.HTML(layout=WIDE)
+
+    def run(_=None) -> None:
+        try:
+            lines, path = sentences_of(typed.value), new_csv(name.value.strip())
+            model.encoder.input_ids(lines, model.config.max_length)  # all of them fit, before the first is encoded
+            bar.max, bar.value, parts = max(len(lines), 1), 0, []
+            for part in split(lines, AT_ONCE) or [[]]:
+                parts.append(lab.sentences_table(model, part))
+                bar.value += len(part)
+            table = pd.concat(parts, ignore_index=True)
+            paths.write_csv(path, table)
+        except (ValueError, OSError) as error:
+            shown.value = lab.error_html(error)
+            return
+        saved = f"saved {len(table)} sentences with their vectors: {path}"
+        shown.value = lab.line_of_text(saved) + lab.sentences_html(table)
+
+    save.on_click(run)
+    return widgets.VBox([typed, name, widgets.HBox([save, bar]), shown])
+
+
+def new_csv(name: str) -> Path:
+    """The path of a CSV file that may be written: a new one, or one that was saved here. ValueError for any other."""
+    path = Path(name).expanduser()
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"{name!r} is no CSV file; give a name that ends in .csv")
+    if path.exists() and not path.read_text(encoding="utf-8").startswith("text,decoded,exact"):
+        raise ValueError(f"{name!r} exists and holds something else; give another name")
+    return path

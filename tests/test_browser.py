@@ -1,0 +1,92 @@
+"""The lab as a person sees it: JupyterLab on the loopback address, 13_latent_lab in a headless browser.
+
+Skipped, with the reason, where Chromium (Debian: apt install chromium) or the package playwright is missing.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from invlib import paths
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 600_000  # milliseconds until the last section has answered; a free machine takes some seconds
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A JupyterLab on a copy of the notebook, without data and without a run; its address with the token."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt install chromium")
+    pytest.importorskip("playwright", reason="playwright is missing: pip install playwright")
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copy(paths.NOTEBOOKS / "13_latent_lab.ipynb", folder)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("INVLIB_")}
+    places = [str(paths.ROOT), environment.get("PYTHONPATH", "")]
+    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, places)), "JUPYTER_PREFER_ENV_PATH": "1"}
+    environment |= {"INVLIB_PRESET": "smoke", "INVLIB_RUN": str(folder / "run")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"]
+    command += ["--allow-root", f"--ServerApp.root_dir={folder}", "--IdentityProvider.token=lab"]
+    log = folder / "server.log"
+    with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=folder) as job:
+        try:
+            yield address(log, job)
+        finally:
+            job.terminate()
+
+
+def address(log: Path, job: subprocess.Popen) -> str:
+    """Where the server listens, as soon as it says so."""
+    for _ in range(600):
+        if found := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text()):
+            return found[0]
+        assert job.poll() is None, log.read_text()[-2000:]
+        time.sleep(0.2)
+    raise TimeoutError(log.read_text()[-2000:])
+
+
+def test_the_lab_answers(server, tmp_path):
+    """Run all cells; type a sentence; move a slider; the decoded text follows."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 9000})  # JupyterLab draws only the cells in view
+        page.set_default_timeout(PATIENCE)
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        begun = time.perf_counter()
+        page.goto(f"{server}lab/tree/13_latent_lab.ipynb?token=lab&reset")
+        page.locator(".jp-Notebook").wait_for()
+        page.locator(".jp-Toolbar-kernelStatus, .jp-Notebook-ExecutionIndicator").first.wait_for()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.locator(".lm-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click()
+        sentence = page.get_by_label("sentence", exact=True).first
+        sentence.wait_for()
+        first = time.perf_counter() - begun
+        page.get_by_role("button", name="save", exact=True).wait_for()
+        everything = time.perf_counter() - begun
+        sentence.fill("copper slips as china reopens")
+        sentence.press("Enter")
+        page.locator(
+            ".widget-html td", has_text=re.compile(r"^copper slips as china reopens \[end\]$")
+        ).first.wait_for()
+        slider = page.locator(".widget-slider", has_text="step").locator("[role=slider]").first
+        shown = page.locator(".widget-html", has_text="share of the way").first
+        before = shown.inner_text()
+        slider.focus()
+        for _ in range(10):
+            slider.press("ArrowRight")
+        page.wait_for_function("([e, old]) => e.innerText !== old", arg=[shown.element_handle(), before])
+        page.locator(".widget-html td", has_text="uber offers to share journey data").first.wait_for()
+        page.screenshot(path=tmp_path / "lab.png")
+        print(f"first answer {first:.0f} s, whole notebook {everything:.0f} s after opening; {tmp_path / 'lab.png'}")
+        browser.close()
+    assert not problems
