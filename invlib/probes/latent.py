@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from invlib.measures.changed_vectors import with_noise
+from invlib.measures.channel import db_of_noise
 from invlib.measures.similarity import unit
 from invlib.models.codec import Codec
 from invlib.models.packed_ids import PackedIds
@@ -184,29 +185,9 @@ def packed_beside(model: Codec, bits: int = 2) -> PackedIds:
 # What surrounds a vector
 
 
-def snr_db(noise: float) -> float:
-    """Noise in standard deviations of each number -> signal-to-noise ratio in decibels: 0.1 -> 20 dB, 1 -> 0 dB."""
-    if noise <= 0:
-        raise ValueError(f"noise={noise}: decibels need more than 0 standard deviations")
-    return float(-20 * np.log10(noise))
-
-
-def noise_of(decibels: float) -> float:
-    """The inverse of `snr_db`: 20 dB -> 0.1 standard deviations."""
-    return float(10 ** (-decibels / 20))
-
-
-def capacity_bits(numbers: int, decibels: float) -> float:
-    """The most bits that so many numbers can carry at a signal-to-noise ratio: D / 2 * log2(1 + SNR).
-
-    Shannon, "A Mathematical Theory of Communication", 1948: independent normal numbers, normal noise.
-    """
-    return float(numbers / 2 * np.log2(1 + 10 ** (decibels / 10)))
-
-
 @dataclass(frozen=True)
 class Samples:
-    """Vectors (n, D) around one, and their texts. noise: in standard deviations; decibels: the same as `snr_db`."""
+    """Vectors (n, D) around one, and their texts. noise: in standard deviations; decibels: the same, as a ratio."""
 
     vectors: np.ndarray
     texts: tuple[str, ...]
@@ -221,7 +202,7 @@ def around(model: Codec, z: Given, noise: float, spread: np.ndarray, n: int = 8,
     """
     if n < 1:
         raise ValueError(f"n={n}: give at least one sample")
-    decibels = snr_db(noise)
+    decibels = db_of_noise(noise)
     vectors = with_noise(np.repeat(vector_of(model, z)[None], n, axis=0), spread, noise, seed)
     return Samples(vectors, tuple(model.decode(vectors)), noise, decibels)
 

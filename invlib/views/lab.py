@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from invlib.data.duplicates import letters_key
 from invlib.measures.changed_vectors import with_noise
+from invlib.measures.channel import capacity, noise_of_db
 from invlib.models.codec import Codec, split
 from invlib.probes.between_vectors import share_differing
 from invlib.probes.latent import (
@@ -24,11 +25,9 @@ from invlib.probes.latent import (
     Space,
     alternatives,
     around,
-    capacity_bits,
     cosines,
     decode_along,
     exchange,
-    noise_of,
 )
 from invlib.probes.race import Attempt
 from invlib.views.plots import STYLE, label_axes, literal
@@ -176,7 +175,8 @@ def headlines_are(space: Space) -> str:
 def noise_html(space: Space, text: str, decibels: Sequence[float] = DECIBELS, n: int = 8, seed: int = 0) -> str:
     """From little noise to much: how many of n samples still give the text, and one of the samples."""
     z = np.repeat(space.model.encode([text]), n, axis=0)
-    moved = [with_noise(z, space.headlines.spread, noise_of(level), seed) for level in decibels]  # as `around` moves it
+    spread = space.headlines.spread
+    moved = [with_noise(z, spread, noise_of_db(level), seed) for level in decibels]  # as `around` moves it
     (clean, *_), *noisy = split(space.model.decode(np.concatenate([z, *moved])), n)
     rows = []
     for level, texts in zip(decibels, noisy, strict=True):
@@ -190,9 +190,9 @@ def noise_html(space: Space, text: str, decibels: Sequence[float] = DECIBELS, n:
 
 
 def noise_columns(space: Space, decibels: float) -> dict[str, str]:
-    bits = capacity_bits(len(space.headlines.spread), decibels)
+    bits = len(space.headlines.spread) * capacity(noise_of_db(decibels))
     return {
-        "SNR (dB)": f"{decibels:g}", "noise (standard deviations)": f"{noise_of(decibels):.2f}",
+        "SNR (dB)": f"{decibels:g}", "noise (standard deviations)": f"{noise_of_db(decibels):.2f}",
         "the most bits that fit": f"{bits:.0f}",
     }  # fmt: skip
 
@@ -202,7 +202,7 @@ def samples_html(space: Space, text: str, decibels: float, n: int = 8, seed: int
     model = space.model
     (z,) = model.encode([text])
     (clean,) = model.decode(z[None])
-    samples = around(model, z, noise_of(decibels), space.headlines.spread, n, seed)
+    samples = around(model, z, noise_of_db(decibels), space.headlines.spread, n, seed)
     distance = cosines(samples.vectors, z)
     rows = [
         {"sample": str(k + 1), "cosine": f"{c:.2f}", "decoded": compare_texts(model.encoder, clean, t)}
@@ -264,7 +264,7 @@ def noise_curves(spaces: Sequence[Space], n: int = 6, decibels: Sequence[float] 
     rows = []
     for space in spaces:
         z, spread = space.headlines.vectors[:n], space.headlines.spread
-        moved = [z, *(with_noise(z, spread, noise_of(level)) for level in decibels)]
+        moved = [z, *(with_noise(z, spread, noise_of_db(level)) for level in decibels)]
         clean, *noisy = split(space.model.generate_ids(np.concatenate(moved)), len(z))
         for level, ids in zip(decibels, noisy, strict=True):
             same = [1 - share_differing(a, b) for a, b in zip(clean, ids, strict=True)]

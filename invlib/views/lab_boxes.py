@@ -17,6 +17,7 @@ from invlib.data.files import read_file
 from invlib.data.headlines import usable
 from invlib.inversion.invert import Chain
 from invlib.measures.changed_vectors import with_noise
+from invlib.measures.channel import db_of_noise
 from invlib.models.codec import Codec, split
 from invlib.probes.latent import (
     Embedded,
@@ -28,7 +29,6 @@ from invlib.probes.latent import (
     fitting,
     interpolate,
     plane,
-    snr_db,
     vector_of,
 )
 from invlib.probes.race import Attempt, race
@@ -222,7 +222,7 @@ def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:
             texts += space.model.decode(z[None])
         said = f"{share:.0%} of the way from the first vector to the second"
         if way.value == WAYS[1]:
-            said = f"noise of {share:.2f} standard deviations" + (f", {snr_db(share):.0f} dB" if share else "")
+            said = f"noise of {share:.2f} standard deviations" + (f", {db_of_noise(share):.0f} dB" if share else "")
         return lab.line_of_text(said) + lab.beside_html(spaces, texts)
 
     answering(shown, work, first, second, way, amount)

@@ -101,14 +101,6 @@ def test_a_direction_is_the_mean_difference(model):
         latent.direction(model, [])
 
 
-def test_noise_in_decibels():
-    assert latent.snr_db(0.1) == pytest.approx(20) and latent.snr_db(1) == 0
-    assert latent.noise_of(latent.snr_db(0.37)) == pytest.approx(0.37)
-    assert latent.capacity_bits(384, 0) == 192  # at equal power half a bit a number
-    with pytest.raises(ValueError, match="more than 0"):
-        latent.snr_db(0)
-
-
 def test_samples_lie_around_the_vector(model):
     (z,), spread = model.encode([A]), np.full(model.config.embedding_dim, 0.5, dtype=np.float32)
     found = latent.around(model, A, 0.2, spread, n=200, seed=1)

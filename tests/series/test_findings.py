@@ -17,7 +17,8 @@ SENTENCES = [
     for name, items in findings.read_findings().items()
     for k, finding in enumerate(items)
 ]
-NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in notebooks_of(paths.NOTEBOOKS)}
+LAB = "13_latent_lab"  # what it finds is what its reader types: it prints its own
+NOTEBOOKS = {p.stem: nbformat.read(p, as_version=4) for p in notebooks_of(paths.NOTEBOOKS) if p.stem != LAB}
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
 FOUND = """
