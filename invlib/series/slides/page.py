@@ -16,6 +16,8 @@ FONTS = {400: "source-sans-pro-regular.woff", 600: "source-sans-pro-semibold.wof
 # The page may load nothing: the browser itself refuses. Frames are the speaker view's own copies of the page.
 POLICY = "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 POLICY += "; frame-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+# Before it prints, reveal.js waits for a frame, and a browser without a window may never draw one
+PRINTING = "if (/print-pdf/.test(location.search)) window.requestAnimationFrame = go => setTimeout(go, 0);"
 OPTIONS = """Reveal.initialize({
   width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: 'c/t', transition: 'none',
   pdfSeparateFragments: false, pdfMaxPagesPerSlide: 1, plugins: [RevealNotes],
@@ -46,6 +48,7 @@ def build_page(folder: Path | None = None, talk: Path | None = None) -> str:
 <div class="reveal"><div class="slides">
 {sections}
 </div></div>
+<script>{PRINTING}</script>
 <script>{script("reveal.js")}</script>
 <script>{script("notes.js")}</script>
 <script>{OPTIONS}</script>
