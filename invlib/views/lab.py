@@ -109,8 +109,8 @@ def sentence_html(space: Space, text: str, k: int = 5) -> str:
         | {f"the {k} likeliest others": ", ".join(f"{name} {probability(q)}" for name, q in other)}
         for piece, mark, p, other in zip(found.pieces, found.marks, found.probabilities, others, strict=True)
     ]
-    said = table_html([{"": "typed", "text": text}, {"": "decoded", "text": found}], legend=True)
-    return said + table_html(rows, [i for i, mark in enumerate(found.marks) if mark == "wrong"])
+    head = table_html([{"": "typed", "text": text}, {"": "decoded", "text": found}], legend=True)
+    return head + table_html(rows, [i for i, mark in enumerate(found.marks) if mark == "wrong"])
 
 
 def probability(p: float) -> str:

@@ -220,10 +220,10 @@ def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:
             else:
                 z = with_noise(z[None], space.headlines.spread, share)[0]
             texts += space.model.decode(z[None])
-        said = f"{share:.0%} of the way from the first vector to the second"
+        caption = f"{share:.0%} of the way from the first vector to the second"
         if way.value == WAYS[1]:
-            said = f"noise of {share:.2f} standard deviations" + (f", {db_of_noise(share):.0f} dB" if share else "")
-        return lab.line_of_text(said) + lab.beside_html(spaces, texts)
+            caption = f"noise of {share:.2f} standard deviations" + (f", {db_of_noise(share):.0f} dB" if share else "")
+        return lab.line_of_text(caption) + lab.beside_html(spaces, texts)
 
     answering(shown, work, first, second, way, amount)
     return widgets.VBox([first, second, way, amount, shown])
