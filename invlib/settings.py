@@ -16,6 +16,10 @@ import yaml
 from invlib import paths
 from invlib.rows import ABLATIONS, ROWS
 
+# Numbers below 1e-38 count as 0: a well-trained model's softmax is full of them, and with them a step takes a CPU eight
+# times as long. Threads that torch starts later do as this one.
+torch.set_flush_denormal(True)
+
 LAYERS = ("word", "last")  # of the frozen encoder, that a pooling can read
 MODEL_GROUPS = ("data", "model", "training")  # the groups of settings that a trained model depends on
 
@@ -57,6 +61,7 @@ class Settings:
     encoder_layers: tuple[str, ...] = _model(("last",), "the encoder's layers that pooling reads", one_of=LAYERS)
     queries: int = _model(32, "learned queries of multi_query and hybrid, a slot each", at_least=1)
     numbers_per_piece: int = _model(0, "most numbers of the code for one word piece; 0 = even slots", at_least=0)
+    length_copies: int = _model(1, "copies of the length in such a code; more bear more noise", at_least=1)
     position_start: bool = _model(True, "start each query at one token position")
     prefix_size: int | None = _model(None, "numbers of hybrid's prefix; None = about a third", at_least=1)
     code_weight: float = _model(0.2, "length of hybrid's code; its prefix has length 1", above=0)
@@ -84,7 +89,14 @@ class Settings:
     )
     plateau_patience: int = _training(1, "epochs without a better loss before the rate is halved", at_least=0)
     stop_patience: int = _training(4, "epochs without a better loss before training stops", at_least=1)
+    start_from: str | None = _training(None, "begin with the weights of this model, by name or folder")
     vector_noise: float = _training(0.0, "noise on the vector, in standard deviations of each number", at_least=0)
+    strongest_noise: float | None = _training(
+        None, "each headline's noise is drawn between vector_noise and this; None = vector_noise", at_least=0
+    )
+    previous_dropout: float = _training(
+        0.0, "share of the decoder's previous word pieces that are exchanged for others", at_least=0, below=1
+    )
     interpolation_noise_share: float = _training(
         0.0, "share of headlines with far-off vectors (vector_noise.py)", at_least=0, at_most=1
     )

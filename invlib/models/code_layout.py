@@ -1,7 +1,8 @@
 """How the numbers of a code are shared out over the word pieces of a sentence, round robin.
 
 With L word pieces, number i of the code belongs to piece i mod L, as its (i // L)-th number, so a short sentence uses
-them all. The layout depends on L alone, and the vector holds L too, as angles.
+them all. The layout depends on L alone, and the vector holds L too, as angles; several copies of them where noise would
+hide it.
 """
 
 import math
@@ -15,29 +16,29 @@ def periods(longest: int) -> list[float]:
     return [3.0**k for k in range(20, 0, -1) if k <= 4 or 3 ** (k - 1) < longest]
 
 
-def length_size(longest: int) -> int:
-    """How many numbers of the code hold the length: 8 up to 81 word pieces, 10 up to 243."""
-    return 2 * len(periods(longest))
+def length_size(longest: int, copies: int = 1) -> int:
+    """How many numbers of the code hold the length: 8 a copy up to 81 word pieces, 10 up to 243."""
+    return 2 * len(periods(longest)) * copies
 
 
-def slot_width(code_size: int, slots: int, numbers_per_piece: int = 0) -> int:
+def slot_width(code_size: int, slots: int, numbers_per_piece: int = 0, copies: int = 1) -> int:
     """The width of a code's slots: equal parts, or `numbers_per_piece` where a length and word pieces share it."""
-    size = code_size - (length_size(slots) if numbers_per_piece else 0)
+    size = code_size - (length_size(slots, copies) if numbers_per_piece else 0)
     if not 0 < slots <= size or (not numbers_per_piece and size % slots):
         kind = "slots" if numbers_per_piece else "equal slots"
         raise ValueError(f"{size} numbers can't be cut into {slots} {kind}; give a larger vector or another number")
     return numbers_per_piece or size // slots
 
 
-def length_angles(lengths: Tensor, longest: int) -> Tensor:
+def length_angles(lengths: Tensor, longest: int, copies: int = 1) -> Tensor:
     """L (...,) -> (..., length_size): cosine and sine of 2 pi L / period, scaled to a mean square of 1."""
     turns = 2 * math.pi * lengths.unsqueeze(-1) / torch.tensor(periods(longest), device=lengths.device)
-    return math.sqrt(2) * torch.cat([turns.cos(), turns.sin()], dim=-1)
+    return math.sqrt(2) * torch.cat([turns.cos(), turns.sin()] * copies, dim=-1)
 
 
-def read_length(numbers: Tensor, longest: int) -> Tensor:
+def read_length(numbers: Tensor, longest: int, copies: int = 1) -> Tensor:
     """The L from 1 to `longest` whose angles are nearest to the numbers, (B, length_size) -> (B,) int64."""
-    table = length_angles(torch.arange(1, longest + 1, device=numbers.device), longest)
+    table = length_angles(torch.arange(1, longest + 1, device=numbers.device), longest, copies)
     return 1 + torch.cdist(numbers.float(), table).argmin(-1)
 
 

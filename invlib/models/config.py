@@ -40,6 +40,7 @@ class InvertibleConfig(PreTrainedConfig):
     code_weight: float | int = 1.0
     position_start: bool = False
     numbers_per_piece: int = 0
+    length_copies: int = 1
     n_embd: int = 256
     n_layer: int = 2
     n_head: int = 4
@@ -105,6 +106,7 @@ def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> Inver
         slots=s.max_length - 1 if numbers_per_piece else getattr(s, row.slots), numbers_per_piece=numbers_per_piece,
         expanded_size=s.expanded_size if row.reads == "sentence" else 0,
         position_start=by_query and s.position_start, code_weight=s.code_weight if prefix else 1.0,
+        length_copies=s.length_copies if numbers_per_piece else 1,
         encoder_layers=list(s.encoder_layers), n_embd=s.n_embd or s.embedding_dim, hidden_size=hidden_size,
         max_length=s.max_length, **{key: getattr(s, key) for key in as_set}, **encoder,
     )  # fmt: skip

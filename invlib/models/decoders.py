@@ -134,7 +134,8 @@ class Memory(nn.Module):
         super().__init__()
         c, n_embd, code_size = config, config.n_embd, config.expanded_size or config.embedding_dim - config.prefix_size
         self.slots, self.prefix_size, self.numbers_per_piece = c.slots, c.prefix_size, c.numbers_per_piece
-        width = slot_width(code_size, c.slots, c.numbers_per_piece)
+        self.length_copies, self.length_size = c.length_copies, length_size(c.slots, c.length_copies)
+        width = slot_width(code_size, c.slots, c.numbers_per_piece, c.length_copies)
         self.code_scale = code_size**0.5 / c.code_weight if c.prefix_size else 1.0  # back to a mean square of 1
         self.prefix = nn.Linear(c.prefix_size, n_embd) if c.prefix_size else None
         self.mlp = None
@@ -148,7 +149,7 @@ class Memory(nn.Module):
         prefix, code = sentence_embedding.tensor_split([self.prefix_size], dim=1)
         code = self.code_scale * code if self.mlp is None else self.expanded(code, more)
         if self.numbers_per_piece:
-            code = code[:, length_size(self.slots) :]
+            code = code[:, self.length_size :]
             slots = deinterleave(code, self.lengths(sentence_embedding), self.slots, self.numbers_per_piece)
         else:
             slots = code.unflatten(-1, (self.slots, -1))
@@ -163,7 +164,7 @@ class Memory(nn.Module):
         if not self.numbers_per_piece:
             return None
         code = self.code_scale * sentence_embedding[:, self.prefix_size :]
-        return read_length(code[:, : length_size(self.slots)], self.slots)
+        return read_length(code[:, : self.length_size], self.slots, self.length_copies)
 
     def expanded(self, vector: Tensor, more: Tensor | None) -> Tensor:
         """The MLP of the vector, scaled to a mean square of 1: (B, D) -> (B, expanded_size)."""

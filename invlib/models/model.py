@@ -125,18 +125,20 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
 
         input_ids, attention_mask (B, T) int64, and what `pool` reads; a given sentence_embedding takes the place of the
         pooled one. hypothesis: texts that a correcting decoder reads beside the vectors. move: takes the vectors and
-        the whole batch; returns the batch to decode in its place.
+        the whole batch; returns the batch to decode in its place, and where the decoder is to read other previous
+        pieces than the text's, these as previous_ids (B, T).
         """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, **more}
         batch["sentence_embedding"] = self.pool(batch) if sentence_embedding is None else sentence_embedding
         if move is not None:
             batch = move(batch["sentence_embedding"], batch)
         z, ids = batch["sentence_embedding"], batch["input_ids"]
+        previous = batch.get("previous_ids", ids)
         _ = self.encoder  # a model that was loaded has the decoder's words from it
         # The vector in the weights' precision: of a half model, not of a model under autocast
         vector = z if self.dtype == torch.float32 else z.to(self.dtype)
         more = () if hypothesis is None else (hypothesis,)  # only a correcting decoder takes it
-        states = self.decoder.decode_states(vector, ids[:, :-1], *more)
+        states = self.decoder.decode_states(vector, previous[:, :-1], *more)
         labelled = batch["attention_mask"][:, 1:].bool()
         return {"sentence_embedding": z, "states": states[labelled], "labels": ids[:, 1:][labelled]}
 

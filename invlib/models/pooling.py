@@ -142,20 +142,23 @@ class MultiQueryPooling(Pooling):
 
     position_start: query k starts at token k + 1 by its bias in `positions`; else as an average over all tokens.
     numbers_per_piece: 0, or the most numbers that one word piece gets. There is then one query for each position. As
-    many write as the sentence has pieces; their numbers are interleaved, and a few hold the length (code_layout.py).
+    many write as the sentence has pieces; their numbers are interleaved, and a few hold the length, in `length_copies`
+    copies (code_layout.py).
     """
 
     kind = "multi_query"
-    config_keys = ("input_size", "embedding_dim", "slots", "max_length", "position_start", "numbers_per_piece")
+    config_keys = (
+        "input_size", "embedding_dim", "slots", "max_length", "position_start", "numbers_per_piece", "length_copies",
+    )  # fmt: skip
 
     def __init__(
         self, input_size: int, embedding_dim: int, slots: int, max_length: int, position_start: bool = True,
-        numbers_per_piece: int = 0,
+        numbers_per_piece: int = 0, length_copies: int = 1,
     ):  # fmt: skip
         super().__init__()
-        width = slot_width(embedding_dim, slots, numbers_per_piece)
-        self.numbers_per_piece = numbers_per_piece
-        self.code_size = embedding_dim - (length_size(slots) if numbers_per_piece else 0)
+        width = slot_width(embedding_dim, slots, numbers_per_piece, length_copies)
+        self.numbers_per_piece, self.length_copies = numbers_per_piece, length_copies
+        self.code_size = embedding_dim - (length_size(slots, length_copies) if numbers_per_piece else 0)
         self.queries = nn.Parameter(torch.empty(slots, KEY).normal_(0, KEY**-0.5))
         self.keys = nn.Linear(input_size, KEY)
         self.positions = nn.Parameter(torch.zeros(slots, max_length))
@@ -177,7 +180,7 @@ class MultiQueryPooling(Pooling):
             return nn.functional.normalize(slots.flatten(1), dim=-1)
         lengths = (attention_mask.sum(1) - 1).clamp(min=1)  # without [CLS]
         code = nn.functional.normalize(interleave(slots, lengths, self.code_size), dim=-1) * self.code_size**0.5
-        code = torch.cat([length_angles(lengths, len(self.queries)), code], dim=-1)
+        code = torch.cat([length_angles(lengths, len(self.queries), self.length_copies), code], dim=-1)
         return code / code.shape[-1] ** 0.5
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -138,7 +138,8 @@ BEFORE = {  # what a setting meant before it existed, whatever its default is to
     "encoder_layers": ["last"], "queries": 32, "numbers_per_piece": 0, "position_start": True, "prefix_size": None,
     "code_weight": 0.2, "schedule": "plateau", "vector_noise": 0.0, "interpolation_noise_share": 0.0,
     "mixup_share": 0.0, "random_sentence_ratio": 0.0, "hard_negatives": 0, "max_steps": None, "column": None,
-    "recombined_ratio": 0.0, "corrected_texts": 8192, "expanded_size": 1024,
+    "recombined_ratio": 0.0, "corrected_texts": 8192, "expanded_size": 1024, "length_copies": 1,
+    "start_from": None, "strongest_noise": None, "previous_dropout": 0.0,
 }  # fmt: skip
 BEFORE_LANGUAGE_MODEL = {"max_steps": None}  # the same for a language model's settings
 OLD_ABLATIONS = (

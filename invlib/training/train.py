@@ -70,9 +70,12 @@ def build_trainer(
     """The Trainer of a fresh model, with its clock and its curve, all of which keep their files in `work`."""
     torch.manual_seed(settings.seed)
     model = build_model(settings, material.encoder)
-    model.decoder.vocabulary.start_at_frequencies(material.label_counts())
-    if ROWS[settings.row].fitted:
-        model.pooling.fit(np.asarray(material.states["train"].sentence))
+    if settings.start_from:
+        start_from(model, settings.start_from, run)
+    else:
+        model.decoder.vocabulary.start_at_frequencies(material.label_counts())
+        if ROWS[settings.row].fitted:
+            model.pooling.fit(np.asarray(material.states["train"].sentence))
     s = settings
     train_set = material.training_set(
         model.reads_layers, s.random_sentence_ratio, s.recombined_ratio, s.seed, s.max_length
@@ -95,6 +98,21 @@ def build_trainer(
     trainer.sent_sim_seconds = curve.rows[-1]["sent_sim_seconds"] if curve.rows else 0.0
     trainer.remove_callback(PrinterCallback)  # the curves and the run's log have its lines
     return trainer, curve
+
+
+def start_from(model: InvertibleSentenceModel, name: str, run: Path) -> None:
+    """Give a fresh model the weights of a trained one, found by name in the run or in data/models, or by folder.
+
+    ValueError where the two differ in more than how a code is laid out.
+    """
+    trained = InvertibleSentenceModel.from_pretrained(name, run)
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"{model.config.row} can't start from {name}, whose weights have other shapes: {error}"
+        ) from error
+    paths.log_line(run, f"starts from the weights of {trained.folder}")
 
 
 def main(argv: list[str] | None = None) -> None:

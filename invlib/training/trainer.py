@@ -20,7 +20,7 @@ from invlib.settings import Settings, precision
 from invlib.training.callbacks import Clock
 from invlib.training.interpolation import Mixup
 from invlib.training.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
-from invlib.training.vector_noise import perturb
+from invlib.training.vector_noise import exchange_pieces, perturb
 
 WARMUP = 100  # steps of a cosine schedule in which the rate rises
 
@@ -69,7 +69,9 @@ class InvertibleTrainer(TimedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
-        moved = s.vector_noise or s.interpolation_noise_share or s.mixup_share
+        moved = (
+            s.vector_noise or s.strongest_noise or s.previous_dropout or s.interpolation_noise_share or s.mixup_share
+        )
         # Within forward, which the Trainer's bfloat16 wraps: a pooling outside it would run in float32
         output = model(**inputs, move=self.moved if moved else None)
         loss = reconstruction_loss(model, output, s.sampled_negatives, self.hard_negatives)
@@ -93,10 +95,12 @@ class InvertibleTrainer(TimedTrainer):
             share = s.mixup_share * min(1.0, 2 * self.progress())
             mixed, ids, mask, away = self.mixup.mix(z, ids, mask, real, share)
             real = real & ~away
-        vector = perturb(z.float(), s.vector_noise, s.interpolation_noise_share * self.progress(), real)
+        far = s.interpolation_noise_share * self.progress()
+        vector = perturb(z.float(), s.vector_noise, far, real, s.strongest_noise)
         if s.mixup_share:
             vector = torch.where(away.unsqueeze(1), mixed, vector)
-        return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector}
+        previous = exchange_pieces(ids, mask, s.previous_dropout) if s.previous_dropout else ids
+        return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector, "previous_ids": previous}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Cross-entropy over all word pieces (nats a token) and next-token accuracy on the validation headlines."""

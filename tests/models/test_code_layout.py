@@ -64,3 +64,17 @@ def test_the_angles_cover_the_longest_sentence_and_published_models_keep_theirs(
     assert periods(39) == periods(81) == [81, 27, 9, 3]
     assert periods(82) == periods(243) == [243, 81, 27, 9, 3] and periods(511)[0] == 729
     assert (length_size(39), length_size(127)) == (8, 10)
+
+
+def test_copies_of_the_length_bear_more_noise():
+    torch.manual_seed(0)
+    lengths, right = torch.arange(1, 40).repeat(50), []
+    for copies in (1, 3):
+        numbers = length_angles(lengths, 39, copies)
+        assert numbers.shape[1] == length_size(39, copies) == 8 * copies
+        noisy = numbers + 0.8 * numbers.std(0) * torch.randn_like(numbers)
+        right.append((read_length(noisy, 39, copies) == lengths).float().mean())
+    assert right[0] < 0.85 < 0.97 < right[1]
+    assert slot_width(39 + 24, 39, 32, copies=3) == 32
+    with pytest.raises(ValueError, match="can't be cut"):
+        slot_width(39 + 23, 39, 32, copies=3)

@@ -10,6 +10,7 @@ import torch
 
 from invlib import paths
 from invlib.encoders.frozen import load_encoder
+from invlib.models.code_layout import length_size
 from invlib.models.decoders import DECODERS
 from invlib.models.model import build_model
 from invlib.models.pooling import (
@@ -270,3 +271,19 @@ def test_hybrid_reads_how_its_encoder_pools(tiny_settings, tiny_folder, tmp_path
 def test_every_row_is_made_of_registered_units(row):
     assert hasattr(POOLINGS[ROWS[row].pooling], "fit") == ROWS[row].fitted
     assert ROWS[row].decoder in DECODERS
+
+
+def test_copies_of_the_length_are_written_and_read(tiny_settings, tiny_encoder):
+    """Pooling and decoder agree on where the code begins, and both copies hold the length."""
+    settings = replace(
+        tiny_settings, row="hybrid", embedding_dim=128, numbers_per_piece=8, length_copies=2,
+        encoder_layers=("word", "last"),
+    )  # fmt: skip
+    model = build_model(settings, tiny_encoder).eval()
+    z = model.encode(["oil falls", "gold rises on tariffs"])
+    c = model.config
+    code = z[:, c.prefix_size :] / c.code_weight * (128 - c.prefix_size) ** 0.5
+    size = length_size(c.slots)
+    np.testing.assert_allclose(code[:, :size], code[:, size : 2 * size], atol=1e-5)
+    lengths = [len(ids) - 1 for ids in tiny_encoder.input_ids(["oil falls", "gold rises on tariffs"], c.max_length)]
+    assert model.decoder.memory.lengths(torch.from_numpy(z)).tolist() == lengths

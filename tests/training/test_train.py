@@ -16,7 +16,7 @@ from invlib import paths
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.material import Material
 from invlib.encoders.token_states import token_states
-from invlib.models.model import InvertibleSentenceModel
+from invlib.models.model import InvertibleSentenceModel, build_model
 from invlib.models.pooling import fit_components
 from invlib.training import callbacks
 from invlib.training import train as train_module
@@ -375,7 +375,7 @@ def test_noise_moves_the_vector_inside_the_autocast(run, tiny_settings, tiny_mat
     """A real training step: noise is drawn on the pooled vectors, and the pooling runs in the Trainer's precision."""
     pooled, seen = [], []
 
-    def spy(z, noise, share, real):
+    def spy(z, noise, share, real, strongest):
         seen.append((noise, share, real.all().item()))
         return z + 100  # so far away that the loss must feel it
 
@@ -402,7 +402,7 @@ def test_mixup_reaches_the_loss(tiny_settings, tiny_material, monkeypatch):
         seen.append(share)
         return z + 100, ids + 1, mask, torch.tensor([True, False, False])
 
-    moved = lambda z, noise, between, real: seen.append(real.tolist()) or z + 1  # noqa: E731
+    moved = lambda z, noise, between, real, strongest: seen.append(real.tolist()) or z + 1  # noqa: E731
     monkeypatch.setattr(trainer_module, "perturb", moved)
     settings = replace(tiny_settings, vector_noise=0.3, mixup_share=0.4)
     batch = collate([tiny_material.dataset("train")[k] for k in range(3)])
@@ -413,6 +413,32 @@ def test_mixup_reaches_the_loss(tiny_settings, tiny_material, monkeypatch):
         assert found["sentence_embedding"].tolist() == [[100, 100], [1, 1], [1, 1]]
         assert torch.equal(found["input_ids"], batch["input_ids"] + 1)
         seen.clear()
+
+
+def test_previous_pieces_are_exchanged_for_the_decoder_alone(tiny_settings, tiny_material):
+    """What the decoder reads differs from the text, what it is to say does not."""
+    batch = collate([tiny_material.dataset("train")[k] for k in range(8)])
+    trainer = SimpleNamespace(settings=replace(tiny_settings, previous_dropout=0.5), progress=lambda: 1.0)
+    torch.manual_seed(0)
+    found = InvertibleTrainer.moved(trainer, torch.zeros(8, 32), batch)
+    assert torch.equal(found["input_ids"], batch["input_ids"])
+    assert not torch.equal(found["previous_ids"], batch["input_ids"])
+    model = build_model(tiny_settings, tiny_material.encoder).eval()
+    own, other = (
+        model(**batch, move=lambda z, b, m=m: {**b, **m}) for m in ({}, {"previous_ids": found["previous_ids"]})
+    )
+    assert torch.equal(own["labels"], other["labels"]) and not torch.equal(own["states"], other["states"])
+
+
+def test_a_training_starts_from_another_models_weights(run, tiny_settings, tiny_material):
+    """One step at a rate of nearly 0 leaves them as they were; other shapes are refused by name."""
+    first, _ = train(replace(tiny_settings, max_steps=2), run, tiny_material)
+    settings = replace(tiny_settings, variant="on", start_from="att_pool_32", max_steps=1, learning_rate=1e-9)
+    second, _ = train(settings, run, tiny_material)
+    for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="can't start from att_pool_32"):
+        train(replace(settings, embedding_dim=64), run, tiny_material)
 
 
 def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, tiny_material, trainings):

@@ -1,9 +1,10 @@
 """What training does to vectors: how much noise, and who is moved how far."""
 
+import pytest
 import torch
 
 from invlib.training import vector_noise
-from invlib.training.vector_noise import FARTHEST, STRONGEST, perturb
+from invlib.training.vector_noise import FARTHEST, STRONGEST, exchange_pieces, perturb
 
 
 def vectors(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -16,6 +17,27 @@ def test_noise_is_in_standard_deviations_of_each_number():
     z, real = vectors()
     moved = perturb(z, 0.1, 0.0, real) - z
     torch.testing.assert_close(moved.std(0) / z.std(0), torch.full((3,), 0.1), atol=5e-3, rtol=0)
+
+
+def test_a_real_headlines_noise_may_have_any_strength():
+    """Drawn evenly up to the strongest: as a whole the root of a third of it. What is made up keeps the least."""
+    z, real = vectors()
+    moved = (perturb(z, 0.1, 0.0, real, strongest=1.0) - z) / z.std(0)
+    assert moved[~real].std() == pytest.approx(0.1, abs=0.005)
+    assert moved[real].std() == pytest.approx(((1.0**3 - 0.1**3) / (3 * 0.9)) ** 0.5, abs=0.02)
+    strengths = moved[real].abs().mean(1)
+    assert strengths.quantile(0.1) < 0.25 < 0.6 < strengths.quantile(0.9)
+
+
+def test_a_share_of_the_pieces_is_exchanged_for_others_of_the_batch():
+    ids = torch.arange(4000).reshape(100, 40)
+    mask = (torch.arange(40) < 30).long().expand(100, 40)
+    torch.manual_seed(0)
+    found = exchange_pieces(ids, mask, 0.2)
+    changed = found != ids
+    assert 0.18 < changed[:, 1:].float().mean() < 0.22 and not changed[:, 0].any()  # [CLS] stays
+    assert set(found[changed].tolist()) <= set(ids[:, 1:30].flatten().tolist())
+    assert torch.equal(exchange_pieces(ids, mask, 0.0), ids)
 
 
 def test_without_noise_nothing_moves():
