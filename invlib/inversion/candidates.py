@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 from invlib.models.codec import split, until_end
 from invlib.models.decoders import Hypothesis
+from invlib.models.generation import generate
 from invlib.settings import precision
 
 Ids = tuple[int, ...]  # the word pieces of a text, without special tokens
@@ -20,6 +21,12 @@ LONGER = 8  # word pieces by which a text may be longer than what it is made fro
 
 def batch_size(model) -> int:
     return BATCH.get(model.device.type, 128)
+
+
+def rounding(model) -> torch.autocast:
+    """Within it matrix products are in bfloat16, where the model's device has it in hardware."""
+    kind = precision(model.device)
+    return torch.autocast(model.device.type, kind, enabled=kind == torch.bfloat16)
 
 
 def read(model, texts: Sequence[Sequence[int]]) -> Hypothesis:
@@ -52,7 +59,7 @@ def propose(
     hypotheses: N texts, which a correcting decoder reads beside the vectors; what is proposed is hardly longer.
     allowed: for each vector the word pieces that its samples may be made of; None = all.
     """
-    c, found = model.config, []
+    c, vocabulary, found = model.config, model.decoder.vocabulary, []
     _ = model.encoder  # a model that was loaded has the decoder's words from it
     lengths = np.zeros(len(z)) if hypotheses is None else np.array([len(text) for text in hypotheses])
     order = np.argsort(lengths, kind="stable")
@@ -63,11 +70,14 @@ def propose(
         if temperature:
             only = None if allowed is None else [allowed[i] for i in part]
             rows = sampled(model, some, more, n, temperature, longest, only)
+        elif n == 1:
+            inputs = model.decoder.generator(some, *more)[1]
+            rows = generate(model.decoder, inputs, lambda states, _: vocabulary.likeliest(states), longest, c)
         else:
             lm, inputs = model.decoder.generator(some, *more)
             rows = lm.generate(
                 torch.full((len(part), 1), c.bos_token_id, device=model.device),
-                generation_config=search_config(c, n, longest), **inputs,
+                generation_config=beam_config(c, n, longest), **inputs,
             )[:, 1:]  # fmt: skip
         texts = [ordinary(row, c) for row in rows.tolist()]
         found += [texts[k * n : (k + 1) * n] for k in range(len(part))]
@@ -79,13 +89,12 @@ def log_probabilities(model, z: np.ndarray, texts: Sequence[Ids]) -> np.ndarray:
     """How likely the decoder holds each text, its end included, for its vector: z (N, D) -> (N,) float32, nats."""
     c, out = model.config, np.zeros(len(texts), dtype=np.float32)
     _ = model.encoder  # a model that was loaded has the decoder's words from it
-    kind = precision(model.device)
     order = np.argsort([len(text) for text in texts], kind="stable")
     for part in split(order, batch_size(model)) if len(texts) else ():
         batch = model.encoder.pad([[c.bos_token_id, *texts[i], c.eos_token_id] for i in part])
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
         vectors = torch.from_numpy(z[part]).to(model.device, model.dtype)
-        with torch.autocast(model.device.type, kind, enabled=kind == torch.bfloat16):
+        with rounding(model):
             labels, labelled = ids[:, 1:], mask[:, 1:].bool()
             logits = model.logits(model.decoder.decode_states(vectors, ids[:, :-1])[labelled])  # (all pieces, V)
         nats = torch.zeros(labels.shape, device=model.device)
@@ -94,11 +103,10 @@ def log_probabilities(model, z: np.ndarray, texts: Sequence[Ids]) -> np.ndarray:
     return out
 
 
-def search_config(config, n: int, longest: int) -> GenerationConfig:
-    """Greedy search, or the n best of a beam of n, of at most `longest` pieces after [CLS]."""
+def beam_config(config, n: int, longest: int) -> GenerationConfig:
+    """The n best of a beam of n, of at most `longest` pieces after [CLS]."""
     same = {key: getattr(config, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    beams = {"num_beams": n, "num_return_sequences": n, "early_stopping": True} if n > 1 else {}
-    return GenerationConfig(max_length=longest + 1, **beams, **same)
+    return GenerationConfig(max_length=longest + 1, num_beams=n, num_return_sequences=n, early_stopping=True, **same)
 
 
 def sampled(
@@ -106,7 +114,7 @@ def sampled(
 ) -> Tensor:
     """n texts drawn piece by piece for each vector, (N n, at most longest) int64; after the end token anything.
 
-    transformers' `generate` computes all V logits at each step, however few pieces are allowed: here only theirs are.
+    Where only some pieces are allowed, no other's logit is computed.
     """
     c, rows = model.config, torch.arange(len(z), device=z.device).repeat_interleave(n)
     pieces = forbidden = None
@@ -116,21 +124,17 @@ def sampled(
         forbidden = torch.ones(len(z), len(pieces), dtype=torch.bool, device=z.device)
         for row, own in zip(forbidden, allowed, strict=True):
             row[[place[i] for i in {*own, c.eos_token_id}]] = False
-        forbidden = forbidden[rows]
-    lm, inputs = model.decoder.generator(z, *more)
-    inputs = {name: value[rows] for name, value in inputs.items()}
-    made, cache = [torch.full((len(rows), 1), c.bos_token_id, device=z.device)], None
-    ended = torch.zeros(len(rows), dtype=torch.bool, device=z.device)
-    while len(made) <= longest and not ended.all():
-        out = lm.transformer(input_ids=made[-1], past_key_values=cache, use_cache=True, **inputs)
-        cache, logits = out.past_key_values, model.logits(out.last_hidden_state[:, -1], pieces).float()
+
+    def draw(states: Tensor, texts: Tensor) -> Tensor:
+        logits = model.logits(states, pieces).float()
         if forbidden is not None:
-            logits = logits.masked_fill(forbidden, -torch.inf)
+            logits = logits.masked_fill(forbidden[rows[texts]], -torch.inf)
         best, which = logits.topk(min(LIKELIEST, logits.shape[1]), dim=-1)
-        drawn = which.gather(1, torch.multinomial((best / temperature).softmax(-1), 1))
-        made.append(drawn if pieces is None else pieces[drawn])
-        ended |= made[-1].squeeze(1) == c.eos_token_id
-    return torch.cat(made[1:], dim=1)
+        drawn = which.gather(1, torch.multinomial((best / temperature).softmax(-1), 1)).squeeze(1)
+        return drawn if pieces is None else pieces[drawn]
+
+    inputs = {name: value[rows] for name, value in model.decoder.generator(z, *more)[1].items()}
+    return generate(model.decoder, inputs, draw, longest, c)
 
 
 def ordinary(ids: Sequence[int], config) -> Ids:

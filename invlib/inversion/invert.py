@@ -21,8 +21,9 @@ SURE = 0.9995  # a text with this cosine to the vector is taken for the text its
 class Chain:
     """How a vector is inverted; what each part adds is measured in notebook 12. The default is the whole chain.
 
-    beam: first texts by beam search; samples: further ones, drawn at `temperature`. Then, for `rounds` rounds at most,
-    the `kept` best texts are corrected, `width` ways each (a text once), and changed at random, `children` ways each.
+    beam: first texts by beam search, beside the greedy one; samples: further ones, drawn at `temperature`. Then, for
+    `rounds` rounds at most, the `kept` best texts are corrected, `width` ways each (a text once), and changed at
+    random, `children` ways each.
     reworded: further texts of each round, drawn from the decoder out of nothing but the pieces of the best texts, in
     another order: search finds words sooner than their order. gradient: whether the encoder's gradient is asked which
     pieces to try, or the decoder alone. prior: weight of a text's log-probability under the decoder (nats) beside its
@@ -69,6 +70,10 @@ class Inverted:
     def cosine(self) -> float:
         return self.cosines[self.best]
 
+    def least(self, n: int) -> float:
+        """The score that a text has to pass to be among the n best by score; minus infinity while there are fewer."""
+        return sorted(self.scores.values(), reverse=True)[n - 1] if len(self.scores) >= n else -np.inf
+
     def ranked(self, n: int) -> list[Ids]:
         """The n best texts, the best first: those of the highest scores and of the highest cosines in turn."""
         likely, near = (sorted(by, key=by.get, reverse=True)[:n] for by in (self.scores, self.cosines))
@@ -96,7 +101,7 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
     found = [Inverted() for _ in target]
     everything = list(range(len(found)))
     first = first_texts(model, target, chain, rng)
-    rank(model, target, found, everything, first, chain.prior)
+    rank(model, target, found, everything, first, chain)
     yield found
     corrects = chain.width and model.config.decoder == "correcting"
     for _ in range(chain.rounds if corrects or chain.children or chain.reworded else 0):
@@ -113,14 +118,16 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
         if chain.reworded:
             more = reworded(model, target[active], [found[i].ranked(chain.kept) for i in active], chain, rng)
             new = [a + b for a, b in zip(new, more, strict=True)]
-        rank(model, target, found, active, new, chain.prior)
+        rank(model, target, found, active, new, chain)
         yield found
 
 
 def first_texts(model, target: np.ndarray, chain: Chain, rng: np.random.Generator) -> list[list[Ids]]:
-    """The texts of the beam, and the samples, for each target (N, H)."""
+    """The texts of the beam, the greedy one, and the samples, for each target (N, H)."""
     z = torch.from_numpy(target).to(model.device)
-    first = propose(model, z, n=chain.beam) if chain.beam else [[] for _ in target]
+    first: list[list[Ids]] = propose(model, z) if chain.beam else [[] for _ in target]
+    if chain.beam > 1:
+        first = [a + b for a, b in zip(first, propose(model, z, n=chain.beam), strict=True)]
     if chain.samples:
         with seeded(rng):
             drawn = propose(model, z, n=chain.samples, temperature=chain.temperature)
@@ -145,7 +152,7 @@ def corrections(model, target: np.ndarray, found: Sequence[Inverted], chain: Cha
 
 @contextmanager
 def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """transformers samples from torch's global generator: it is seeded inside, and as it was afterwards."""
+    """Samples are drawn from torch's global generator: it is seeded inside, and as it was afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**31)))
         yield
@@ -163,7 +170,7 @@ def reworded(
 
 
 def rank(
-    model, target: np.ndarray, found: list[Inverted], which: Sequence[int], texts: Sequence[Sequence[Ids]], prior: float
+    model, target: np.ndarray, found: list[Inverted], which: Sequence[int], texts: Sequence[Sequence[Ids]], chain: Chain
 ) -> None:
     """Add the texts of the vectors `which`, each read by the encoder once; note the best."""
     unread = [
@@ -178,7 +185,7 @@ def rank(
         for (i, text), cosine in zip(unread, cosines.tolist(), strict=True):
             found[i].cosines[text] = cosine
             found[i].calls += 1
-        for k, score in scored(model, target[owners], new, owners, cosines, prior).items():
+        for k, score in scored(model, target, found, unread, cosines, chain).items():
             found[owners[k]].scores[new[k]] = score
     for i in which:
         found[i].history.append((found[i].best, found[i].cosine))
@@ -186,16 +193,24 @@ def rank(
 
 
 def scored(
-    model, target: np.ndarray, texts: Sequence[Ids], owners: Sequence[int], cosines: np.ndarray, prior: float
-) -> dict[int, float]:
+    model, target: np.ndarray, found: Sequence[Inverted], texts: Sequence[tuple[int, Ids]], cosines: np.ndarray,
+    chain: Chain,
+) -> dict[int, float]:  # fmt: skip
     """Cosine and weighted log-probability of each vector's SCORED nearest texts, by the text's number.
 
-    target (N, H) of the vector of each text; owners (N,): the vector's number.
+    texts: the number of the vector among the targets (N, H), and the text. No log-probability is above 0: a text whose
+    cosine is not above the scores of all parents could be none, and its probability is not asked.
     """
-    nearest = pd.Series(cosines).groupby(np.asarray(owners)).nlargest(SCORED).index.get_level_values(-1).to_numpy()
+    owners = np.array([i for i, _ in texts])
+    parents = chain.kept * (2 if chain.width else 1)
+    least = {i: found[i].least(parents) for i in set(owners.tolist())}
+    able = np.flatnonzero(cosines > [least[i] for i in owners.tolist()])
+    by_vector = pd.Series(cosines[able], index=able).groupby(owners[able])
+    nearest = by_vector.nlargest(SCORED).index.get_level_values(-1).to_numpy(dtype=np.int64)
     scores = cosines[nearest]
-    if prior:
-        scores = scores + prior * log_probabilities(model, target[nearest], [texts[k] for k in nearest])
+    if chain.prior:
+        nats = log_probabilities(model, target[owners[nearest]], [texts[k][1] for k in nearest])
+        scores = scores + chain.prior * nats
     return dict(zip(nearest.tolist(), scores.tolist(), strict=True))
 
 

@@ -60,6 +60,21 @@ def test_re_ranking_a_beam_is_no_worse_than_greedy_search(inverter, vectors):
     assert np.mean([one.cosine for one in ranked]) > np.mean([one.cosine for one in greedy]) + 0.01
 
 
+def test_the_greedy_text_stands_beside_the_beams(inverter, texts, vectors, monkeypatch):
+    """And is asked for like any other: a beam may miss it."""
+    real = module.propose
+
+    def propose(model, z, hypotheses=None, n=1, **how):
+        return [[text] for text in texts[: len(z)]] if n == 1 else real(model, z, hypotheses, n, **how)
+
+    beams = real(inverter, torch.from_numpy(vectors[:4]).to(inverter.device), n=4)
+    monkeypatch.setattr(module, "propose", propose)
+    found = invert(inverter, vectors[:4], Chain(beam=4, rounds=0))
+    assert [one.best for one in found] == texts[:4]
+    assert sum(text not in beam for text, beam in zip(texts, beams, strict=False)) > 1
+    assert all(one.calls == len(one.cosines) <= 5 for one in found)
+
+
 def test_the_cosines_are_those_of_the_texts(model_and_chain, vectors):
     model, chain = model_and_chain
     found = invert(model, vectors[:5], chain)
@@ -96,22 +111,21 @@ def test_no_text_is_ranked_twice_with_corrections_either(corrector, vectors, mon
 
 
 def test_a_text_is_corrected_once_and_so_are_the_best(corrector, vectors, monkeypatch):
-    asked, real = [], module.propose
+    asked, real, chain = [], module.propose, only(beam=6, rounds=3, kept=2, width=3)
+    (first,) = next(rounds(corrector, vectors[:1], chain))
 
     def spy(model, z, hypotheses=None, n=1, **more):
         asked.append((hypotheses, n))
         return real(model, z, hypotheses, n, **more)
 
     monkeypatch.setattr(module, "propose", spy)
-    chain = only(beam=6, rounds=3, kept=2, width=3)
     (found,) = invert(corrector, vectors[:1], chain)
-    (none, beam), *corrected = asked
-    assert none is None and beam == 6 and corrected
+    greedy, beam, *corrected = asked
+    assert greedy == (None, 1) and beam == (None, 6) and corrected
     given = [text for hypotheses, n in corrected for text in hypotheses]
     assert len(given) == len(set(given)) and set(given) == found.corrected
     assert all(1 <= len(hypotheses) <= 2 and n == 3 for hypotheses, n in corrected)
-    best_first = sorted(list(found.cosines)[:6], key=found.cosines.get, reverse=True)
-    assert corrected[0][0] == best_first[:2]
+    assert corrected[0][0] == sorted(first.cosines, key=first.cosines.get, reverse=True)[:2]
 
 
 @pytest.mark.parametrize("name, chain, expected", [
@@ -180,6 +194,20 @@ def test_a_score_is_cosine_and_weighted_probability_of_the_nearest(inverter, tex
         nats = log_probabilities(inverter, np.stack([z, z]), nearest)
         assert one.scores == pytest.approx({t: one.cosines[t] + 0.01 * n for t, n in zip(nearest, nats, strict=True)})
         assert one.best == max(one.scores, key=one.scores.get) and one.cosine == one.cosines[one.best]
+
+
+@pytest.mark.parametrize("width", [0, 2])
+def test_no_probability_is_asked_that_could_change_nothing(corrector, vectors, monkeypatch, width):
+    asked, real, chain = [], module.log_probabilities, replace(QUICK, kept=1, width=width, prior=0.02)
+    monkeypatch.setattr(
+        module, "log_probabilities", lambda model, z, texts: asked.append(len(texts)) or real(model, z, texts)
+    )
+    few, n_few = invert(corrector, vectors[:4], chain), sum(asked)
+    asked.clear()
+    monkeypatch.setattr(Inverted, "least", lambda self, n: -np.inf)
+    every = invert(corrector, vectors[:4], chain)
+    assert 0 < n_few < sum(asked) and [one.cosines for one in few] == [one.cosines for one in every]
+    assert [one.history for one in few] == [one.history for one in every]
 
 
 def test_of_two_near_texts_the_likelier_is_taken_unless_one_is_sure(inverter, texts, vectors, monkeypatch):
