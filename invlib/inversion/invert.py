@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from invlib.inversion.candidates import Ids, embed, log_probabilities, propose
+from invlib.inversion.complement import complements
 from invlib.inversion.search import changes
 from invlib.measures.similarity import unit
 
@@ -24,6 +25,8 @@ class Chain:
     beam: first texts by beam search, beside the greedy one; samples: further ones, drawn at `temperature`. Then, for
     `rounds` rounds at most, the `kept` best texts are corrected, `width` ways each (a text once), and changed at
     random, `children` ways each.
+    complements: texts for what each of the `kept` best first texts leaves unsaid, which are joined to it; for vectors
+    that no single sentence has, as between two (complement.py).
     reworded: further texts of each round, drawn from the decoder out of nothing but the pieces of the best texts, in
     another order: search finds words sooner than their order. gradient: whether the encoder's gradient is asked which
     pieces to try, or the decoder alone. prior: weight of a text's log-probability under the decoder (nats) beside its
@@ -34,6 +37,7 @@ class Chain:
     beam: int = 8
     samples: int = 0
     temperature: float = 0.7
+    complements: int = 0
     rounds: int = 8
     kept: int = 4
     width: int = 0
@@ -102,6 +106,9 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
     everything = list(range(len(found)))
     first = first_texts(model, target, chain, rng)
     rank(model, target, found, everything, first, chain)
+    if chain.complements:
+        best = [inverted.ranked(chain.kept) for inverted in found]
+        rank(model, target, found, everything, complements(model, target, best, chain.complements), chain)
     yield found
     corrects = chain.width and model.config.decoder == "correcting"
     for _ in range(chain.rounds if corrects or chain.children or chain.reworded else 0):
@@ -113,7 +120,7 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
             new = corrections(model, target[active], [found[i] for i in active], chain)
         if chain.children:
             best = [found[i].ranked(chain.kept) for i in active]
-            more = changes(model, target[active], best, chain.children, chain.gradient, rng)
+            more = changes(model, target[active], best, chain.children, chain.gradient, rng, chain.complements > 0)
             new = [a + b for a, b in zip(new, more, strict=True)]
         if chain.reworded:
             more = reworded(model, target[active], [found[i].ranked(chain.kept) for i in active], chain, rng)
