@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from invlib.inversion.candidates import Ids, embed, log_probabilities, propose
+from invlib.inversion.complement import complements
 from invlib.inversion.search import changes
 from invlib.measures.similarity import unit
 
@@ -24,6 +25,8 @@ class Chain:
     beam: first texts by beam search, beside the greedy one; samples: further ones, drawn at `temperature`. Then, for
     `rounds` rounds at most, the `kept` best texts are corrected, `width` ways each (a text once), and changed at
     random, `children` ways each.
+    complements: texts for what each of the `kept` best first texts leaves unsaid, which are joined to it; for vectors
+    that no single sentence has, as between two (complement.py).
     reworded: further texts of each round, drawn from the decoder out of nothing but the pieces of the best texts, in
     another order: search finds words sooner than their order. gradient: whether the encoder's gradient is asked which
     pieces to try, or the decoder alone. prior: weight of a text's log-probability under the decoder (nats) beside its
@@ -34,6 +37,7 @@ class Chain:
     beam: int = 8
     samples: int = 0
     temperature: float = 0.7
+    complements: int = 0
     rounds: int = 8
     kept: int = 4
     width: int = 0
@@ -70,10 +74,6 @@ class Inverted:
     def cosine(self) -> float:
         return self.cosines[self.best]
 
-    def least(self, n: int) -> float:
-        """The score that a text has to pass to be among the n best by score; minus infinity while there are fewer."""
-        return sorted(self.scores.values(), reverse=True)[n - 1] if len(self.scores) >= n else -np.inf
-
     def ranked(self, n: int) -> list[Ids]:
         """The n best texts, the best first: those of the highest scores and of the highest cosines in turn."""
         likely, near = (sorted(by, key=by.get, reverse=True)[:n] for by in (self.scores, self.cosines))
@@ -101,7 +101,10 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
     found = [Inverted() for _ in target]
     everything = list(range(len(found)))
     first = first_texts(model, target, chain, rng)
-    rank(model, target, found, everything, first, chain)
+    rank(model, target, found, everything, first, chain.prior)
+    if chain.complements:
+        best = [inverted.ranked(chain.kept) for inverted in found]
+        rank(model, target, found, everything, complements(model, target, best, chain.complements), chain.prior)
     yield found
     corrects = chain.width and model.config.decoder == "correcting"
     for _ in range(chain.rounds if corrects or chain.children or chain.reworded else 0):
@@ -113,12 +116,12 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
             new = corrections(model, target[active], [found[i] for i in active], chain)
         if chain.children:
             best = [found[i].ranked(chain.kept) for i in active]
-            more = changes(model, target[active], best, chain.children, chain.gradient, rng)
+            more = changes(model, target[active], best, chain.children, chain.gradient, rng, chain.complements > 0)
             new = [a + b for a, b in zip(new, more, strict=True)]
         if chain.reworded:
             more = reworded(model, target[active], [found[i].ranked(chain.kept) for i in active], chain, rng)
             new = [a + b for a, b in zip(new, more, strict=True)]
-        rank(model, target, found, active, new, chain)
+        rank(model, target, found, active, new, chain.prior)
         yield found
 
 
@@ -170,7 +173,7 @@ def reworded(
 
 
 def rank(
-    model, target: np.ndarray, found: list[Inverted], which: Sequence[int], texts: Sequence[Sequence[Ids]], chain: Chain
+    model, target: np.ndarray, found: list[Inverted], which: Sequence[int], texts: Sequence[Sequence[Ids]], prior: float
 ) -> None:
     """Add the texts of the vectors `which`, each read by the encoder once; note the best."""
     unread = [
@@ -185,7 +188,7 @@ def rank(
         for (i, text), cosine in zip(unread, cosines.tolist(), strict=True):
             found[i].cosines[text] = cosine
             found[i].calls += 1
-        for k, score in scored(model, target, found, unread, cosines, chain).items():
+        for k, score in scored(model, target[owners], new, owners, cosines, prior).items():
             found[owners[k]].scores[new[k]] = score
     for i in which:
         found[i].history.append((found[i].best, found[i].cosine))
@@ -193,24 +196,16 @@ def rank(
 
 
 def scored(
-    model, target: np.ndarray, found: Sequence[Inverted], texts: Sequence[tuple[int, Ids]], cosines: np.ndarray,
-    chain: Chain,
-) -> dict[int, float]:  # fmt: skip
+    model, target: np.ndarray, texts: Sequence[Ids], owners: Sequence[int], cosines: np.ndarray, prior: float
+) -> dict[int, float]:
     """Cosine and weighted log-probability of each vector's SCORED nearest texts, by the text's number.
 
-    texts: the number of the vector among the targets (N, H), and the text. No log-probability is above 0: a text whose
-    cosine is not above the scores of all parents could be none, and its probability is not asked.
+    target (N, H) of the vector of each text; owners (N,): the vector's number.
     """
-    owners = np.array([i for i, _ in texts])
-    parents = chain.kept * (2 if chain.width else 1)
-    least = {i: found[i].least(parents) for i in set(owners.tolist())}
-    able = np.flatnonzero(cosines > [least[i] for i in owners.tolist()])
-    by_vector = pd.Series(cosines[able], index=able).groupby(owners[able])
-    nearest = by_vector.nlargest(SCORED).index.get_level_values(-1).to_numpy(dtype=np.int64)
+    nearest = pd.Series(cosines).groupby(np.asarray(owners)).nlargest(SCORED).index.get_level_values(-1).to_numpy()
     scores = cosines[nearest]
-    if chain.prior:
-        nats = log_probabilities(model, target[owners[nearest]], [texts[k][1] for k in nearest])
-        scores = scores + chain.prior * nats
+    if prior:
+        scores = scores + prior * log_probabilities(model, target[nearest], [texts[k] for k in nearest])
     return dict(zip(nearest.tolist(), scores.tolist(), strict=True))
 
 

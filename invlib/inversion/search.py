@@ -22,11 +22,13 @@ EXCHANGE, PUT_IN, LEAVE_OUT, MOVE = 0.35, 0.47, 0.57, 0.9  # shares of the chang
 
 
 def changes(
-    model, target: np.ndarray, texts: Sequence[Sequence[Ids]], children: int, gradient: bool, rng: np.random.Generator
-) -> list[list[Ids]]:
+    model, target: np.ndarray, texts: Sequence[Sequence[Ids]], children: int, gradient: bool, rng: np.random.Generator,
+    joined: bool = False,
+) -> list[list[Ids]]:  # fmt: skip
     """For each target (N, H) texts that differ from one of its own by one change, `children` of each, without doubles.
 
     texts: those of each target, the best first. gradient: whether the encoder's gradient is asked (white box).
+    joined: where two texts cross, any end of the other may follow, so that a text may become longer.
     """
     owners = [(i, text) for i, own in enumerate(texts) for text in own if text]
     drawn = []  # number of the text, what is done to it, and where
@@ -45,7 +47,7 @@ def changes(
             piece = next(ranked)[min(int(rng.exponential(2)), ALTERNATIVES - 1)]
             new = (*text[:t], piece, *text[t + 1 if way < EXCHANGE else t :])
         else:
-            new = rearranged(text, t, way, texts[i], continues, rng)
+            new = rearranged(text, t, way, texts[i], continues, rng, joined)
         made[i][new[:longest]] = None
     return [[text for text in own if text] for own in made]
 
@@ -101,8 +103,9 @@ def gradient_gain(model, z: Tensor, ids: Tensor, mask: Tensor, rows: Tensor, col
 
 
 def rearranged(
-    text: Ids, t: int, way: float, others: Sequence[Ids], continues: np.ndarray, rng: np.random.Generator
-) -> Ids:
+    text: Ids, t: int, way: float, others: Sequence[Ids], continues: np.ndarray, rng: np.random.Generator,
+    joined: bool = False,
+) -> Ids:  # fmt: skip
     """The text without piece t, with a stretch of words elsewhere, or with the end of another: `way` says which."""
     if way < LEAVE_OUT:
         return (*text[:t], *text[t + 1 :])
@@ -115,6 +118,9 @@ def rearranged(
         at = to[int(rng.integers(len(to)))]
         return (*rest[:at], *text[first:last], *rest[at:])
     other = others[int(rng.integers(len(others)))] or text
+    if joined:
+        ends, starts = [*starts[1:], len(text)], word_starts(other, continues)
+        return (*text[: ends[int(rng.integers(len(ends)))]], *other[starts[int(rng.integers(len(starts)))] :])
     cut = starts[int(rng.integers(len(starts)))]
     return (*text[:cut], *other[min(cut, len(other)) :])
 

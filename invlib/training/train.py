@@ -25,6 +25,8 @@ from invlib.training.record import TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
 from invlib.training.trainer import InvertibleTrainer, stopped_by, training_arguments
 
+OF_THE_PREFIX = ("pooling.components", "decoder.memory.prefix.weight")
+
 
 def train(
     settings: Settings, run: str | Path | None = None, material: Material | None = None, purpose: str = "study"
@@ -70,12 +72,11 @@ def build_trainer(
     """The Trainer of a fresh model, with its clock and its curve, all of which keep their files in `work`."""
     torch.manual_seed(settings.seed)
     model = build_model(settings, material.encoder)
+    model.decoder.vocabulary.start_at_frequencies(material.label_counts())
     if settings.start_from:
         start_from(model, settings.start_from, run)
-    else:
-        model.decoder.vocabulary.start_at_frequencies(material.label_counts())
-        if ROWS[settings.row].fitted:
-            model.pooling.fit(np.asarray(material.states["train"].sentence))
+    if ROWS[settings.row].fitted:
+        model.pooling.fit(np.asarray(material.states["train"].sentence))
     s = settings
     train_set = material.training_set(
         model.reads_layers, s.random_sentence_ratio, s.recombined_ratio, s.seed, s.max_length
@@ -103,15 +104,18 @@ def build_trainer(
 def start_from(model: InvertibleSentenceModel, name: str, run: Path) -> None:
     """Give a fresh model the weights of a trained one, found by name in the run or in data/models, or by folder.
 
-    ValueError where the two differ in more than how a code is laid out.
+    What reads a prefix of another size starts anew. ValueError where anything else has another shape.
     """
     trained = InvertibleSentenceModel.from_pretrained(name, run)
+    weights = trained.state_dict()
+    if model.config.prefix_size != trained.config.prefix_size:
+        weights = {key: value for key, value in weights.items() if key not in OF_THE_PREFIX}
     try:
-        model.load_state_dict(trained.state_dict())
+        missing, unexpected = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise ValueError(
-            f"{model.config.row} can't start from {name}, whose weights have other shapes: {error}"
-        ) from error
+        raise ValueError(f"{model.config.row} can't start from {name}: {error}") from error
+    if unexpected or not set(missing) <= set(OF_THE_PREFIX):
+        raise ValueError(f"{model.config.row} can't start from {name}: without {missing}, with {unexpected}")
     paths.log_line(run, f"starts from the weights of {trained.folder}")
 
 

@@ -170,16 +170,18 @@ def test_reworded_texts_are_made_of_the_best_texts_pieces(inverter, corrector, t
     assert any(text not in own for own, made in zip(best, found[inverter, 0], strict=True) for text in made)
 
 
-def test_search_is_told_how_wide_it_is_and_what_it_may_ask(inverter, vectors, monkeypatch):
+@pytest.mark.parametrize("complements", [0, 1])
+def test_search_is_told_how_wide_it_is_and_what_it_may_do(inverter, vectors, monkeypatch, complements):
+    """Texts may be joined where a vector may say two things."""
     told = []
 
-    def changes(model, target, texts, children, gradient, rng):
-        told.append(([len(own) for own in texts], children, gradient))
+    def changes(model, target, texts, children, gradient, rng, joined):
+        told.append(([len(own) for own in texts], children, gradient, joined))
         return [[] for _ in texts]
 
     monkeypatch.setattr(module, "changes", changes)
-    invert(inverter, vectors[:1], only(beam=5, rounds=1, kept=3, children=7, gradient=False))
-    assert told == [([3], 7, False)]
+    invert(inverter, vectors[:1], only(beam=5, rounds=1, kept=3, children=7, gradient=False, complements=complements))
+    assert told == [([3], 7, False, complements > 0)]
 
 
 # The prior
@@ -194,20 +196,6 @@ def test_a_score_is_cosine_and_weighted_probability_of_the_nearest(inverter, tex
         nats = log_probabilities(inverter, np.stack([z, z]), nearest)
         assert one.scores == pytest.approx({t: one.cosines[t] + 0.01 * n for t, n in zip(nearest, nats, strict=True)})
         assert one.best == max(one.scores, key=one.scores.get) and one.cosine == one.cosines[one.best]
-
-
-@pytest.mark.parametrize("width", [0, 2])
-def test_no_probability_is_asked_that_could_change_nothing(corrector, vectors, monkeypatch, width):
-    asked, real, chain = [], module.log_probabilities, replace(QUICK, kept=1, width=width, prior=0.02)
-    monkeypatch.setattr(
-        module, "log_probabilities", lambda model, z, texts: asked.append(len(texts)) or real(model, z, texts)
-    )
-    few, n_few = invert(corrector, vectors[:4], chain), sum(asked)
-    asked.clear()
-    monkeypatch.setattr(Inverted, "least", lambda self, n: -np.inf)
-    every = invert(corrector, vectors[:4], chain)
-    assert 0 < n_few < sum(asked) and [one.cosines for one in few] == [one.cosines for one in every]
-    assert [one.history for one in few] == [one.history for one in every]
 
 
 def test_of_two_near_texts_the_likelier_is_taken_unless_one_is_sure(inverter, texts, vectors, monkeypatch):

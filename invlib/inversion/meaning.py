@@ -1,0 +1,59 @@
+"""One vector, read twice: its code where that can be trusted, its meaning where not.
+
+A hybrid's code says a headline word by word, and nothing between two headlines. Where its prefix is the encoder's
+whole sentence embedding, the prefix can be inverted as that is (invert.py). Which half speaks, the decoder's own doubt
+decides: one that was trained with noise of every strength knows how sure it is.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from invlib.inversion.invert import Chain, invert
+from invlib.models.codec import Codec
+
+TRUSTED = 0.5  # mean probability of a text's pieces from which on the code is taken at its word
+BETWEEN = Chain(complements=4)
+
+
+class MeaningReader(Codec):
+    """A hybrid with the encoder's whole embedding as its prefix, and an inverter for that encoder.
+
+    model: the hybrid; inverter: a `mean_decoder`; chain: how a prefix is inverted. inverted (N,) bool: of the vectors
+    that were decoded last, which of them by their prefix. ValueError where the prefix is a part of the embedding alone,
+    or the two have different encoders.
+    """
+
+    def __init__(self, model, inverter, chain: Chain = BETWEEN, trusted: float = TRUSTED):
+        if model.components is None or model.components.shape[0] != model.components.shape[1]:
+            size = "none" if model.components is None else f"of {model.components.shape[1]} numbers"
+            raise ValueError(f"{model.config.row} has a prefix {size}: its meaning is the encoder's whole embedding")
+        if model.encoder.hash != inverter.encoder.hash:
+            raise ValueError(
+                f"the vectors are made with {model.encoder.name!r}, the inverter inverts {inverter.encoder.name!r}"
+            )
+        self.model, self.inverter, self.chain, self.trusted = model, inverter, chain, trusted
+        self.encoder, self.config, self.components = model.encoder, model.config, model.components
+        self.encode, self.vectors_of = model.encode, model.vectors_of
+        self.token_log_probabilities = model.token_log_probabilities
+        self.inverted = np.zeros(0, dtype=bool)
+
+    def trust(self, z, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """The geometric mean of the probabilities of each text's pieces, given its vector: (N,), 0 for an empty one."""
+        trust, said = np.zeros(len(ids)), [k for k, row in enumerate(ids) if row]
+        found = self.model.token_log_probabilities(self.check_vectors(z)[said], [ids[k] for k in said])
+        trust[said] = [np.exp(np.mean(row)) for row in found]
+        return trust
+
+    def generate_ids(self, z, num_beams: int = 1, seed: int = 0, **search) -> list[list[int]]:
+        """As `Codec` says; num_beams and search are for reading the code."""
+        z = self.check_vectors(z)
+        ids = self.model.generate_ids(z, num_beams=num_beams, **search)
+        self.inverted = self.trust(z, ids) < self.trusted
+        if self.inverted.any():
+            prefix = z[self.inverted, : len(self.components)] @ self.components.T
+            for k, found in zip(
+                np.flatnonzero(self.inverted), invert(self.inverter, prefix, self.chain, seed), strict=True
+            ):
+                ids[k] = [*found.best, self.config.eos_token_id]
+        return ids
