@@ -38,7 +38,7 @@ ROWS: dict[str, Row] = {
     "no_vector": Row("constant", "transformer", "C6", reads="nothing"),
 }
 
-ABLATIONS = {  # variants that notebook 07 trains for its own table, and what is changed in each
+ABLATIONS = {  # variants that the appendix trains for its own table, and what is changed in each
     "plain": "nothing: the whole design",
     "no_position_start": "queries start anywhere",
     "last_only": "word embeddings not read",

@@ -146,7 +146,7 @@ def test_the_map_has_every_notebook_and_the_runners_minutes():
     page = (paths.NOTEBOOKS / "README.md").read_text(encoding="utf-8")
     found = re.findall(r"^\| \[(\w+)\]\(\1\.ipynb\) \|.*\| ([\d.]+) \|", page, flags=re.MULTILINE)
     minutes = read_presets()["runner"]["cpu"]["minutes"]
-    assert found == [(name, f"{minutes[name[:2]]:g}") for name in NOTEBOOKS]
+    assert found == [(name, f"{minutes[name.partition('_')[0]]:g}") for name in NOTEBOOKS]
 
 
 def test_the_glossary():

@@ -53,6 +53,12 @@ class PairedDifference(NamedTuple):
         """The interval leaves out zero."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def words(self) -> str:
+        """The difference, its interval and what they say: `+0.031 [+0.012, +0.050]: better`."""
+        verdict = "no clear difference" if not self.clear else "better" if self.difference > 0 else "worse"
+        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]: {verdict}"
+
 
 def paired_difference(
     ours: np.ndarray | tuple[np.ndarray, ...],

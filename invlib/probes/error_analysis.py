@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from invlib.measures.intervals import bootstrap, proportion_interval, ratio
+from invlib.measures.text import generated_matches
 
 FREQUENCY_EDGES = (-1, 0, 10, 100, 1000, np.inf)  # a word piece's count in the training headlines
 FREQUENCY_NAMES = ("never", "1 to 10", "11 to 100", "101 to 1000", "more often")
@@ -52,3 +53,25 @@ def share_by(table: pd.DataFrame, column: str, value: str = "right", n_bootstrap
         low, high = proportion_interval(hits) if one_each else bootstrap(ratio, hits, rows, n=n_bootstrap)
         lines.append((name, ratio(hits, rows), low, high, len(part)))
     return pd.DataFrame(lines, columns=[column, "share", "low", "high", "n"])
+
+
+def what_is_lost(
+    generated: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], counts: np.ndarray, config,
+    n_bootstrap: int = 1000,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """Which word pieces and which headlines are wrong: (`position_hits` with the bin "met in training", a table).
+
+    generated, reference: as `generated_matches` takes them; counts (V,) of each piece in training. The table has the
+    columns by, group, share, low, high and n: the share of word pieces right by how often they were met in training,
+    and the share of headlines decoded exactly by their word pieces.
+    """
+    hits = position_hits(generated, reference, config)
+    hits["met in training"] = frequency_bins(hits["piece"], counts)
+    exact = generated_matches(generated, reference, config)["exact"]
+    lengths = length_bins([len(ids) - 1 for ids in reference])
+    whole = pd.DataFrame({"headline": range(len(exact)), "right": exact, "word pieces": lengths})
+    parts = [
+        share_by(table, by, n_bootstrap=n_bootstrap).rename(columns={by: "group"}).assign(by=by)
+        for by, table in (("met in training", hits), ("word pieces", whole))
+    ]
+    return hits, pd.concat(parts, ignore_index=True)

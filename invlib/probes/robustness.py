@@ -35,14 +35,21 @@ def reconstruction_metrics(
     what `generated_matches` gives of each headline, for `paired_difference`.
     """
     generated = model.generate_ids(z) if generated is None else generated
-    matches = generated_matches(generated, dataset.ids(len(z)), model.config)
+    return decoded_metrics(generated, dataset.ids(len(z)), model.config, n_bootstrap)
+
+
+def decoded_metrics(
+    generated: Sequence[Sequence[int]], reference: Sequence[Sequence[int]], config, n_bootstrap: int = 1000
+) -> dict:
+    """`reconstruction_metrics` of texts that are decoded already; both sides as `generated_matches` takes them."""
+    matches = generated_matches(generated, reference, config)
     counted = matches["right"], matches["positions"]
     low, high = bootstrap(ratio, *counted, n=n_bootstrap)
     exact_low, exact_high = proportion_interval(matches["exact"])
     return {
         "generated_accuracy": ratio(*counted), "low": low, "high": high,
         "exact_match": float(matches["exact"].mean()), "exact_low": exact_low, "exact_high": exact_high,
-        "n": len(z), "matches": matches,
+        "n": len(matches["exact"]), "matches": matches,
     }  # fmt: skip
 
 
@@ -76,6 +83,13 @@ def packed_ids_by_bits(
     }
 
 
+def packed_ids_of_size(material: Material, embedding_dim: int, settings: Settings) -> dict[int, PackedIds]:
+    """`packed_ids_by_bits` with a prefix as large as hybrid's of that size, fitted on the training headlines."""
+    p = min(prefix_size(embedding_dim, settings.queries), material.encoder.hidden_size)
+    components = fit_components(np.asarray(material.states["train"].sentence), p)
+    return packed_ids_by_bits(material.encoder, components, embedding_dim, settings.code_weight, settings.max_length)
+
+
 def matches_of(model: Codec, dataset: StatesDataset) -> dict[str, np.ndarray]:
     """`generated_matches` of a data set's own vectors."""
     return generated_matches(model.generate_ids(model.vectors_of(dataset)), dataset.ids(), model.config)
@@ -93,16 +107,26 @@ def packed_bits(material: Material, embedding_dim: int, reference_bits: np.ndarr
     The prefix is as large as hybrid's of that size. The bits a number are those that recover most of these very
     headlines, which favours this control.
     """
-    p = min(prefix_size(embedding_dim, settings.queries), material.encoder.hidden_size)
-    components = fit_components(np.asarray(material.states["train"].sentence), p)
     dataset = material.dataset("test", settings.n_generate, ())
-    packed = packed_ids_by_bits(material.encoder, components, embedding_dim, settings.code_weight, settings.max_length)
+    packed = packed_ids_of_size(material, embedding_dim, settings)
     exact = [matches_of(model, dataset)["exact"] for model in packed.values()]
     if not exact:
         return {"bits": None, "low": None, "high": None}
     best = max((part * np.asarray(reference_bits)[: len(part)] for part in exact), key=np.mean)
     low, high = bootstrap(np.mean, best, n=settings.n_bootstrap)
     return {"bits": float(best.mean()), "low": low, "high": high}
+
+
+def two_virtues(model: Codec, dataset: StatesDataset, n_bootstrap: int = 1000) -> dict:
+    """exact_match, and rank_correlation of the vectors' cosines with the encoder's own; each with _low and _high; n."""
+    z = model.vectors_of(dataset)
+    exact = generated_matches(model.generate_ids(z), dataset.ids(), model.config)["exact"]
+    ends = proportion_interval(exact), rank_correlation_interval(z, dataset.sentence, n_bootstrap)
+    values = {"exact_match": float(exact.mean()), "rank_correlation": rank_correlation(z, dataset.sentence)}
+    found = {"n": len(z)}
+    for (name, value), (low, high) in zip(values.items(), ends, strict=True):
+        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return found
 
 
 def best_per_level(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The series of numbered notebooks: which there are, what each takes, and one of them executed with papermill."""
+"""The series of notebooks: which there are, what each takes, and one of them executed with papermill."""
 
 import hashlib
 import json
@@ -27,11 +27,16 @@ class NotebookFailed(RuntimeError):
 
 
 def notebooks_of(folder: str | Path) -> list[Path]:
-    """The numbered notebooks (NN_name.ipynb) of a folder, in order; FileNotFoundError where it has none."""
-    found = sorted(path for path in Path(folder).glob("*.ipynb") if re.match(r"\d\d_", path.name))
+    """The notebooks of a folder in order: NN_name.ipynb, then the appendix; FileNotFoundError where it has none."""
+    found = sorted(path for path in Path(folder).glob("*.ipynb") if re.match(r"(\d\d|appendix)_", path.name))
     if not found:
         raise FileNotFoundError(f"no notebook NN_name.ipynb in {folder}; they are in a clone of the repository")
     return found
+
+
+def number_of(notebook: Path) -> str:
+    """What a notebook is called for short: 03, or appendix."""
+    return notebook.name.partition("_")[0]
 
 
 def pick(notebooks: list[Path], only: Iterable[str] = (), start: str | None = None) -> list[Path]:
@@ -39,7 +44,7 @@ def pick(notebooks: list[Path], only: Iterable[str] = (), start: str | None = No
 
     def index(name: str) -> int:
         for i, path in enumerate(notebooks):
-            if Path(name).name in (path.name, path.stem, path.name[:2]):
+            if Path(name).name in (path.name, path.stem, number_of(path)):
                 return i
         raise ValueError(f"unknown notebook {name!r}; the series has {', '.join(path.stem for path in notebooks)}")
 

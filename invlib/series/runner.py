@@ -14,7 +14,16 @@ from pathlib import Path
 from invlib import paths
 from invlib.encoders.material import load_corpus
 from invlib.series import preflight, tables
-from invlib.series.notebooks import NotebookFailed, execute, is_complete, notebooks_of, parameters_of, pick, stamp
+from invlib.series.notebooks import (
+    NotebookFailed,
+    execute,
+    is_complete,
+    notebooks_of,
+    number_of,
+    parameters_of,
+    pick,
+    stamp,
+)
 from invlib.settings import Settings, auto_preset, device, load_preset, read_presets
 from invlib.training.record import records
 
@@ -171,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     if missing := [check.name for check in found if not check.ok]:
         print(f"invlib.series: missing: {', '.join(missing)}; nothing was started", file=sys.stderr)
         return 2
-    minutes = [plan.get("minutes", {}).get(path.name[:2]) for path in chosen]
+    minutes = [plan.get("minutes", {}).get(number_of(path)) for path in chosen]
     unknown = f", and {minutes.count(None)} of a time not known yet" if None in minutes else ""
     print(f"notebooks: {len(chosen)}, about {round(sum(filter(None, minutes)))} min{unknown}; progress is in "
           f"{folder / 'log.txt'}\n", flush=True)  # fmt: skip

@@ -9,6 +9,7 @@ from invlib import paths
 from invlib.data.deck import DECK
 from invlib.measures.metrics import METRICS
 from invlib.rows import ROWS
+from invlib.settings import model_name
 
 NONE = "–"  # not measured
 ORDER = ("study", "gpu", "deck", "cpu")  # which published run README.md shows: the first of these that exists
@@ -66,6 +67,27 @@ def main_rows(metrics: pd.DataFrame) -> list[dict]:
     return [row for row in rows if row.get("search") in (None, "greedy") and not row["model"].startswith("no_vector")]
 
 
+def virtues(folder: str | Path, published: Path | None = None) -> pd.DataFrame:
+    """The two virtues of a run's models under greedy search: label, exact_match and rank_correlation, with _low, _high.
+
+    published: a folder whose models are added where the run lacks them, labelled so. What lacks either is left out.
+    """
+    lines, places = [], {"": Path(folder)}
+    if published and published.name != Path(folder).name:
+        places[", published"] = published
+    for words, place in places.items():
+        known = {line["label"] for line in lines}
+        for row in main_rows(load_metrics(place)):
+            name = model_name(row["model"], row["embedding_dim"], row.get("variant"))
+            line, ends = {"label": name + words}, row.get("ci95") or {}
+            for key in ("exact_match", "rank_correlation"):
+                low, high = ends.get(key) or (None, None)
+                line |= {key: row[key], f"{key}_low": low, f"{key}_high": high}
+            if name not in known and not pd.isna([row["exact_match"], row["rank_correlation"]]).any():
+                lines.append(line)
+    return pd.DataFrame(lines)
+
+
 def control(row: dict, name: str) -> dict:
     """The metrics of one control of a model; empty where it was not measured."""
     return (row.get("controls") or {}).get(name) or {}
@@ -113,6 +135,11 @@ def with_interval(row: dict, metric: str, digits: int = 3) -> str:
     """A value with its 95 % interval, where it has one: `0.502 [0.495, 0.510]`."""
     value, bounds = number(row.get(metric), digits), (row.get("ci95") or {}).get(metric)
     return value if value == NONE or not bounds else f"{value} [{', '.join(number(b, digits) for b in bounds)}]"
+
+
+def stated(value, low=None, high=None, digits: int = 3) -> str:
+    """`with_interval` of a value whose interval is at hand."""
+    return with_interval({"value": value, "ci95": {"value": (low, high)}}, "value", digits)
 
 
 def legend(metrics: pd.DataFrame) -> str:

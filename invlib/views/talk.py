@@ -160,12 +160,8 @@ def two_virtues(ax: Axes, folder: Path) -> Axes:
         ax.plot(x, y, marker="o", markersize=14, color=colour_of(name), linestyle="none")
         side = "right" if name.startswith("hybrid") else "center"
         ax.annotate(name, (x, y), place, textcoords="offset points", ha=side, va="center")
-    noise, meaning = table(folder, "07_robustness"), table(folder, "07_meaning")
-    noise = noise[(noise["noise"] == 0) & noise["bits"].isna() & (noise["D"] == 384)]
-    packed = noise[noise["model"].str.startswith("packed_ids")].iloc[0]
-    weight = paths.read_json(folder / "settings.json")["code_weight"]
-    alike = meaning[(meaning["model"] == "packed_ids") & np.isclose(meaning["weight"], weight)].iloc[0]
-    x, y = alike["rank_correlation"], packed["exact_match"]
+    packed = table(folder, "07_packed_ids").set_index("D").loc[384]
+    x, y = packed["rank_correlation"], packed["exact_match"]
     ax.plot(x, y, marker="s", markersize=13, color="0.55", linestyle="none", zorder=1)
     ax.annotate("packed ids, nothing learned", (x, y), (-14, 14), textcoords="offset points", ha="right", color="0.35")
     ax.set(xlim=(0, 1.08), ylim=(-0.2, 1.12), yticks=np.linspace(0, 1, 6))
@@ -176,7 +172,7 @@ def two_virtues(ax: Axes, folder: Path) -> Axes:
 
 def noise(ax: Axes, folder: Path) -> Axes:
     """Headlines that come back exactly from a vector under noise: learned codes and packed ids of the same size."""
-    found = table(folder, "07_robustness")
+    found = table(folder, "appendix_robustness")
     found = found[found["bits"].isna() & (found["D"] == 384)]
     labels = {
         "packed_ids, best": ("packed ids: nothing learned", "0.45", "s"),
@@ -269,11 +265,10 @@ FIGURES: dict[str, TalkFigure] = {
     ),
     "top_k": TalkFigure(top_k, ("metrics.json",), models=TOP_K_MODELS, size=(12, 4.9)),
     "two_virtues": TalkFigure(
-        two_virtues, ("metrics.json", "settings.json", "tables/07_robustness.csv", "tables/07_meaning.csv"),
-        models=tuple(PLACES), size=(12, 4.8),
+        two_virtues, ("metrics.json", "tables/07_packed_ids.csv"), models=tuple(PLACES), size=(12, 4.8)
     ),
     "noise": TalkFigure(
-        noise, ("tables/07_robustness.csv",), models=("hybrid_384_long", "hybrid_384_smooth"), size=(12, 4.6)
+        noise, ("tables/appendix_robustness.csv",), models=("hybrid_384_long", "hybrid_384_smooth"), size=(12, 4.6)
     ),
     "between": TalkFigure(between, ("tables/07_guided.csv",), models=("hybrid_768_halfway",), size=(12, 4.2)),
     "inversion": TalkFigure(inversion, ("tables/12_attacks.csv",), size=(12, 2.9)),

@@ -177,6 +177,8 @@ def test_a_paired_difference_is_clear_where_two_intervals_overlap():
     assert found[1:] == pytest.approx(bootstrap(np.mean, ours - theirs))
     assert found.clear and paired_difference(theirs, ours).clear
     assert not paired_difference(ours, ours).clear and paired_difference(ours, ours) == (0, 0, 0)
+    assert found.words.endswith(": better") and paired_difference(theirs, ours).words.endswith(": worse")
+    assert paired_difference(ours, ours).words == "+0.000 [+0.000, +0.000]: no clear difference"
 
 
 def test_a_paired_difference_of_ratios_covers_the_truth():

@@ -13,6 +13,7 @@ from invlib.probes.error_analysis import (
     length_bins,
     position_hits,
     share_by,
+    what_is_lost,
 )
 
 
@@ -54,3 +55,18 @@ def test_a_share_of_headlines_has_wilsons_interval():
     found = share_by(table, "length", n_bootstrap=50)
     assert (found.share == 1).all() and (found.high == 1).all()
     assert found.low.tolist() == [proportion_interval(np.ones(10))[0]] * 2
+
+
+def test_what_is_lost_counts_pieces_and_headlines(config):
+    end = config.eos_token_id
+    true = [[config.bos_token_id, 5, 6, end], [config.bos_token_id, *[5] * 9, end]]
+    generated = [[5, 7, end], [*[5] * 9, end]]
+    counts = np.zeros(200)
+    counts[[5, 6]] = 2000, 3
+    hits, table = what_is_lost(generated, true, counts, config, n_bootstrap=20)
+    wrong = hits[hits["right"] == 0]
+    assert wrong["piece"].tolist() == [6] and wrong["met in training"].tolist() == ["1 to 10"]
+    shares = table.set_index(["by", "group"])["share"]
+    assert shares["met in training", "1 to 10"] == 0 and shares["met in training", "more often"] == 1
+    assert shares["word pieces", "to 8"] == 0 and shares["word pieces", "9 to 12"] == 1
+    assert table.columns.tolist() == ["group", "share", "low", "high", "n", "by"]

@@ -13,9 +13,11 @@ from invlib.probes.robustness import (
     most_exact,
     packed_bits,
     packed_ids_by_bits,
+    packed_ids_of_size,
     reconstruction_metrics,
     robustness,
     summary_metrics,
+    two_virtues,
 )
 
 
@@ -102,3 +104,15 @@ def test_packed_bits_are_those_of_the_headlines_that_are_exact(tiny_material, ti
     assert found["low"] < found["bits"] < found["high"]
     narrow = packed_bits(tiny_material, 24, bits, tiny_settings)
     assert narrow["bits"] is None or narrow["bits"] < found["bits"]
+
+
+def test_packed_ids_have_both_virtues(tiny_material, tiny_settings):
+    packed = packed_ids_of_size(tiny_material, 160, tiny_settings)
+    assert packed[1].prefix == 32  # a third, at most H
+    test = tiny_material.dataset("test", 12)
+    found = two_virtues(packed[1], test, n_bootstrap=20)
+    assert (
+        found["n"] == 12 and found["exact_match"] == found["exact_match_high"] == 1 and found["exact_match_low"] > 0.7
+    )
+    assert found["rank_correlation_low"] <= found["rank_correlation"] <= found["rank_correlation_high"]
+    assert found["rank_correlation"] > 0.9

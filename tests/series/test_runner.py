@@ -305,3 +305,13 @@ def test_what_a_notebook_produced(tmp_path):
         paths.write_text(tmp_path / name, "")
     os.utime(tmp_path / "old.csv", (0, 0))
     assert runner.produced(tmp_path, start=1) == "curves (2), metrics.json, models (1)"
+
+
+def test_the_appendix_comes_last_and_is_named_by_its_first_word(workbook):
+    nbformat.write(notebook("x = 1"), paths.NOTEBOOKS / "appendix_more.ipynb")
+    nbformat.write(notebook("x = 1"), paths.NOTEBOOKS / "draft.ipynb")
+    series = notebooks.notebooks_of(paths.NOTEBOOKS)
+    assert [notebooks.number_of(path) for path in series] == ["00", "01", "appendix"]
+    for name in ("appendix", "appendix_more", "notebooks/appendix_more.ipynb"):
+        assert notebooks.pick(series, [name]) == series[2:]
+    assert notebooks.pick(series, start="01") == series[1:]

@@ -107,3 +107,16 @@ def test_recovered_bits_under_another_reference_are_marked(tmp_path):
     assert tables.results_table(metrics)["recovered bits"].tolist() == ["50.0", "50.0", "50.0 ¶"]
     assert "¶" in tables.legend(metrics) and "¶" not in tables.legend(metrics.head(2))
     assert tables.full_tables(metrics)["The vector"]["recovered bits"].tolist()[2].endswith("¶")
+
+
+def test_the_two_virtues_of_a_run_and_of_what_it_lacks(tmp_path):
+    rnn = {"model": "rnn", "embedding_dim": 8, "search": "greedy", "exact_match": 0.0, "rank_correlation": 0.1}
+    pool = rnn | {"model": "att_pool", "exact_match": 0.5, "ci95": {"exact_match": [0.4, 0.6]}}
+    unmeasured = pool | {"embedding_dim": 16, "rank_correlation": None}
+    paths.write_json(tmp_path / "mine" / "metrics.json", [pool, unmeasured, pool | {"search": "beam_5"}])
+    paths.write_json(tmp_path / "study" / "metrics.json", [rnn, pool | {"exact_match": 0.9}])
+    found = tables.virtues(tmp_path / "mine", tmp_path / "study")
+    assert found["label"].tolist() == ["att_pool_8", "rnn_8, published"]
+    assert found["exact_match"].tolist() == [0.5, 0] and found["exact_match_low"][0] == 0.4
+    assert tables.virtues(tmp_path / "study", tmp_path / "study")["label"].tolist() == ["rnn_8", "att_pool_8"]
+    assert tables.stated(0.5, 0.4, 0.6) == "0.500 [0.400, 0.600]" and tables.stated(None) == tables.NONE
