@@ -20,6 +20,8 @@ from safetensors.numpy import save_file
 from transformers import BertModel
 
 from invlib import cli, paths
+from invlib.cli import encode, files
+from invlib.cli import invert as cli_invert
 from invlib.inversion import invert
 from invlib.models.model import InvertibleSentenceModel
 from invlib.training.record import model_hash
@@ -108,7 +110,7 @@ def test_a_model_may_be_named_and_may_have_moved(run, work, tiny_model, capsys, 
 @pytest.mark.parametrize("raw", [b"\xef\xbb\xbfgold rises\r\noil falls", b"gold rises\noil falls\n"])
 def test_marks_and_line_ends_are_no_part_of_a_sentence(work, folder, raw):
     (work / "texts.txt").write_bytes(raw)
-    assert list(cli.read_texts("texts.txt")) == [("texts.txt:1", "gold rises"), ("texts.txt:2", "oil falls")]
+    assert list(encode.read_texts("texts.txt")) == [("texts.txt:1", "gold rises"), ("texts.txt:2", "oil falls")]
     invlib("encode", "texts.txt", "--model", folder, "--output", "vectors.npy")
     assert np.load("vectors.npy").shape == (2, 32)
 
@@ -118,7 +120,7 @@ def test_marks_and_line_ends_are_no_part_of_a_sentence(work, folder, raw):
 
 def test_no_more_than_a_chunk_is_in_memory(work, folder, sentences, monkeypatch):
     """The file is read as a stream: what the model gets at once is a chunk, and the chunks make the whole."""
-    monkeypatch.setattr(cli, "CHUNK", 10)
+    monkeypatch.setattr(files, "CHUNK", 10)
     sizes, model = [], InvertibleSentenceModel
     (work / "texts.txt").write_text("\n".join(sentences))
     true = {name: getattr(model, name) for name in ("encode_ids", "decode")}
@@ -140,7 +142,7 @@ def test_no_more_than_a_chunk_is_in_memory(work, folder, sentences, monkeypatch)
     whole = InvertibleSentenceModel.from_pretrained(folder)
     np.testing.assert_allclose(np.load(work / "vectors.npy"), whole.encode(sentences), atol=0.05)
     assert len((work / "decoded.txt").read_text().splitlines()) == 64
-    lines = cli.read_texts(str(work / "texts.txt"))
+    lines = encode.read_texts(str(work / "texts.txt"))
     assert next(lines)[1] == sentences[0] and not isinstance(lines, list)
 
 
@@ -193,7 +195,7 @@ def test_what_is_not_there_is_named(work, folder, capsys):
 
 @pytest.mark.parametrize("number", [1e6, np.nan])
 def test_what_half_precision_cant_hold_is_an_error(work, folder, sentences, capsys, monkeypatch, number):
-    monkeypatch.setattr(cli, "CHUNK", 10)
+    monkeypatch.setattr(files, "CHUNK", 10)
     true = InvertibleSentenceModel.encode_ids
 
     def beyond(self, ids, **_):
@@ -354,7 +356,7 @@ def test_a_number_of_beams_that_is_none_is_refused(encoded, capsys, beams):
 def test_what_is_stopped_half_way_leaves_the_old_file_whole(encoded, folder, monkeypatch, command, stop, status):
     (encoded / "decoded.txt").write_text("old\n")
     before = {name: (encoded / name).read_bytes() for name in names(encoded)}
-    monkeypatch.setattr(cli, "CHUNK", 10)
+    monkeypatch.setattr(files, "CHUNK", 10)
     called = {"encode": "encode_ids", "decode": "decode"}[command]
     true, calls = getattr(InvertibleSentenceModel, called), []
 
@@ -390,6 +392,15 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT).returncode == 0
 
 
+def test_two_runs_are_compared(work, capsys):
+    """By name or by folder; what is no run is an error in words."""
+    study = paths.RESULTS / "study"
+    invlib("compare", study, study)
+    shown = capsys.readouterr().out.splitlines()
+    assert "differs 0, not comparable 0" in shown[-1] and sum("reproduced" in line for line in shown) > 50
+    assert "no metrics.json in" in refused(capsys, "compare", study, work)
+
+
 # Embeddings that anybody has made
 
 
@@ -410,8 +421,8 @@ def embeddings(work, tiny_encoder, sentences):
 
 
 def test_embeddings_become_texts_row_by_row(embeddings, inverter, work, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "FIRST", 5)
-    monkeypatch.setattr(cli, "NEAR", 0.1)
+    monkeypatch.setattr(cli_invert, "FIRST", 5)
+    monkeypatch.setattr(cli_invert, "NEAR", 0.1)
     invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 1, "--output", "texts.csv")
     shown = capsys.readouterr()
     assert shown.out == "" and "invlib: 12 texts, mean cosine" in shown.err and "surely exact" in shown.err
@@ -430,9 +441,9 @@ def test_embeddings_become_texts_row_by_row(embeddings, inverter, work, capsys, 
 
 
 def test_a_text_is_surely_exact_by_its_cosine():
-    shown = cli.inverted_csv(['gold, "rises"', "oil"], [0.99961, 0.5], 0.9995, header=True)
+    shown = cli_invert.inverted_csv(['gold, "rises"', "oil"], [0.99961, 0.5], 0.9995, header=True)
     assert shown == 'text,cosine,surely_exact\n"gold, ""rises""",0.9996,True\noil,0.5000,False\n'
-    assert cli.inverted_csv(["oil"], [0.5], 0.9995, header=False) == "oil,0.5000,False\n"
+    assert cli_invert.inverted_csv(["oil"], [0.5], 0.9995, header=False) == "oil,0.5000,False\n"
 
 
 def test_more_rounds_find_nearer_texts(embeddings, inverter, capsys):
@@ -453,7 +464,7 @@ def test_more_rounds_find_nearer_texts(embeddings, inverter, capsys):
     (lambda z: z[:0], "embeddings.npy: no vector in it"),
 ])  # fmt: skip
 def test_what_is_no_embedding_of_the_encoder_is_refused(embeddings, inverter, work, capsys, monkeypatch, made, words):
-    monkeypatch.setattr(cli, "CHUNK", 5)  # all of the file is checked before the first text
+    monkeypatch.setattr(files, "CHUNK", 5)  # all of the file is checked before the first text
     np.save("embeddings.npy", made(embeddings))
     error = refused(capsys, "invert", "embeddings.npy", "--model", inverter, "--output", "texts.csv")
     assert error.startswith("invlib: embeddings.npy: ") and re.search(words, error)
@@ -515,7 +526,7 @@ def test_vectors_that_are_not_normalised_give_the_same_texts(embeddings, inverte
 
 def test_strangers_vectors_are_warned_of(embeddings, inverter, work, capsys, monkeypatch):
     """Once, by the first of them; their texts are written all the same."""
-    monkeypatch.setattr(cli, "FIRST", 5)
+    monkeypatch.setattr(cli_invert, "FIRST", 5)
     np.save("embeddings.npy", np.random.default_rng(0).normal(size=(12, 32)).astype(np.float32))
     invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 0, "--output", "texts.csv")
     error = capsys.readouterr().err
@@ -529,7 +540,7 @@ def test_inverted_texts_replace_nothing_that_is_read_and_no_half(embeddings, inv
     assert "one of the files that are read" in refused(capsys, *call, inverter / "config.json")
     assert "no folder 'out'" in refused(capsys, *call, "out/texts.csv")
     (work / "texts.csv").write_text("old\n")
-    monkeypatch.setattr(cli, "FIRST", 5)
+    monkeypatch.setattr(cli_invert, "FIRST", 5)
     real, parts = invert.invert, []
 
     def stopped(model, part, chain):

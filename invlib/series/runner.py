@@ -13,7 +13,7 @@ from pathlib import Path
 
 from invlib import paths
 from invlib.encoders.material import load_corpus
-from invlib.series import preflight, tables
+from invlib.series import compare, preflight, tables
 from invlib.series.notebooks import (
     NotebookFailed,
     execute,
@@ -196,5 +196,5 @@ def main(argv: list[str] | None = None) -> int:
     whole = all(is_complete(folder / "notebooks" / path.name, stamp(path, parameters)) for path in notebooks)
     if whole and settings.preset != "smoke":
         point_last(folder)
-    print(f"\n{tables.closing_table(folder)}\n\n{folder}", flush=True)
+    print(f"\n{tables.closing_table(folder)}\n\n{compare.closing_line(folder)}\n{folder}", flush=True)
     return 0

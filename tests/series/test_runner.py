@@ -93,6 +93,20 @@ def test_a_whole_series(workbook, capsys):
     assert "this run" in printed and "published" in printed and "0.552" in printed
 
 
+def test_a_series_ends_with_its_figures_beside_the_published_ones(workbook, capsys, without_kernels):
+    """As many as are reproduced, and why the others can't be compared."""
+    without_kernels()
+    row = {"model": "rnn", "embedding_dim": 8, "search": "greedy", "exact_match": 0.5, "ci95": {"exact_match": [0, 1]}}
+    row |= {"preset": "cpu", "data_hash": "a", "encoder": "minilm", "split": "test", "seed": 0}
+    replace("01_second.ipynb", WRITE + f"(folder / 'metrics.json').write_text('{json.dumps([row])}')")
+    paths.write_json(paths.RESULTS / "study" / "metrics.json", [row | {"preset": "study"}])
+    assert runner.main(["--preset", "cpu"]) == 0
+    assert (
+        "beside results/study (invlib compare): 1 shared figures: reproduced 0, differs 0, not comparable 1 "
+        "(preset cpu, not study)\n"
+    ) in capsys.readouterr().out
+
+
 def test_a_failure_stops_and_resume_goes_on(workbook, capsys, without_kernels):
     """The failing cell and its error are told, runs/last stays away, and --resume leaves out what is done."""
     replace("01_second.ipynb", "nothing = 1", "the_cell = 1 / 0")

@@ -1,0 +1,3 @@
+from invlib.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""What all commands have in common: chunks, progress, and an output that takes its name when it is whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from tqdm import tqdm
+
+CHUNK = 1024  # texts or vectors in memory at once
+
+progress = partial(tqdm, unit=" texts", mininterval=2)  # on standard error
+
+
+def check_output(output: Path, *read: Path) -> None:
+    """Raise where `output` is neither a new name nor a plain file that may be replaced, or is one of those read."""
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        kind = "a link" if output.is_symlink() else "a folder" if output.is_dir() else "a device or a pipe"
+        raise ValueError(f"--output {output} is {kind}, and would become a file; give the name of a file")
+    if output.exists() and any(file.exists() and output.samefile(file) for file in read):
+        raise ValueError(f"--output {output} is one of the files that are read; give another name")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"no folder {str(output.parent)!r} for {output.name}; make it, or give another")
+
+
+@contextmanager
+def renamed_when_whole(file: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes its name when the block ends, and is gone where the block fails."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as out:
+            yield out
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def part_of(vectors: Path, start: int) -> np.ndarray:
+    """CHUNK vectors as float32; mapped anew each time, so that what was read before leaves the memory."""
+    return np.load(vectors, mmap_mode="r")[start : start + CHUNK].astype(np.float32)
