@@ -126,6 +126,10 @@ class Settings:
         (64, 128, 256, 384, 768), "D of the codes that notebook 08 holds against the limit", at_least=16
     )
     n_inverted: int = _measuring(8, "test headlines whose embeddings are inverted in notebook 12", at_least=2)
+    n_card: int = _measuring(100, "test headlines, and pairs of each kind, for the card of notebook 11", at_least=2)
+    n_card_searched: int = _measuring(
+        0, "the same for systems that search for each text; 0 = these are left out", at_least=0
+    )
     judge: str | None = _measuring(None, "an encoder that judges inverted texts and made no vector: name or folder")
     n_bootstrap: int = _measuring(1000, "resamples of a 95 % interval", at_least=2)
     bertscore_every_epoch: int = _measuring(64, "validation headlines of the BERTScore curve; 0 = none", at_least=0)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from invlib.encoders.batches import StatesDataset, length_sorted
+from invlib.measures.intervals import bootstrap
 
 LABELS = 128  # whose logits are in memory at once: they stay in the processor's cache
 TOP_K = (1, 3, 5, 10, 15, 25, 50, 100)
@@ -97,6 +98,21 @@ def bleu(generated: Sequence[str], reference: Sequence[str], order: int = 4) -> 
 
     metric = BLEU(tokenize="none", lowercase=True, force=True, max_ngram_order=order)
     return float(metric.corpus_score(list(generated), [list(reference)]).score)
+
+
+def bleu_interval(generated: Sequence[str], reference: Sequence[str], n: int = 1000) -> list[float]:
+    """95 % interval of `bleu` by resampling texts: [low, high]."""
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(tokenize="none", lowercase=True, force=True)
+    scores = [metric.corpus_score([a], [[b]]) for a, b in zip(generated, reference, strict=True)]
+    counted = np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores])  # (N, 10)
+
+    def of_sums(rows: np.ndarray) -> float:
+        *sums, found, true = rows.sum(0).tolist()
+        return BLEU.compute_bleu(sums[:4], sums[4:], found, true, smooth_method="exp").score
+
+    return bootstrap(of_sums, counted, n=n)
 
 
 def recovered_bits(nats: np.ndarray, reference_nats: np.ndarray) -> np.ndarray:

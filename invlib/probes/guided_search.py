@@ -4,7 +4,7 @@ vec2text's corrector (Morris et al., "Text Embeddings Reveal (Almost) As Much As
 there a model learns to refine a text from the difference of the embeddings, here nothing is trained.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -55,20 +55,36 @@ def guided_search(
         new = propose(model, z[unsolved], samples, noise, search, rng)
     for k, texts in zip(unsolved, new, strict=True):
         texts.add(greedy[k])
-    continues = model.encoder.continues_word().tolist()
-    cosines: list[dict[Ids, float]] = [{} for _ in unsolved]  # of each vector's texts to its prefix
+    found = best_recombined(
+        new, lambda texts, owners: score(model, texts, prefix[owners]), model.encoder.continues_word().tolist(),
+        model.config.max_length - 2, rounds, kept, children, rng,
+    )  # fmt: skip
+    for k, text in zip(unsolved, found, strict=True):
+        if text:
+            generated[k] = [*text, model.config.eos_token_id]
+    return generated
+
+
+def best_recombined(
+    starts: Sequence[set[Ids]], cosines_of: Callable[[list[Ids], list[int]], np.ndarray], continues: Sequence[bool],
+    longest: int, rounds: int, kept: int, children: int, rng: np.random.Generator,
+) -> list[Ids]:  # fmt: skip
+    """Of each vector's texts and those that `rounds` rounds of `evolve` make of them, the one of the highest cosine.
+
+    starts: the first texts of each vector; cosines_of(texts, owners): their cosines, owners being the vectors' numbers.
+    An empty text where a vector has none.
+    """
+    cosines: list[dict[Ids, float]] = [{} for _ in starts]  # of each vector's texts
+    new = starts
     for turn in range(rounds + 1):
         unscored = [(k, ids) for k, texts in enumerate(new) for ids in sorted(texts) if ids and ids not in cosines[k]]
         owners = [k for k, _ in unscored]
-        found = score(model, [ids for _, ids in unscored], prefix[owners]).tolist()
+        found = cosines_of([ids for _, ids in unscored], owners).tolist() if unscored else []
         for (k, ids), cosine in zip(unscored, found, strict=True):
             cosines[k][ids] = cosine
         if turn < rounds:
-            new = [evolve(texts, kept, children, continues, model.config.max_length - 2, rng) for texts in cosines]
-    for k, texts in zip(unsolved, cosines, strict=True):
-        if texts:
-            generated[k] = [*max(texts, key=texts.get), model.config.eos_token_id]
-    return generated
+            new = [evolve(texts, kept, children, continues, longest, rng) for texts in cosines]
+    return [max(texts, key=texts.get) if texts else () for texts in cosines]
 
 
 def word_pieces(model, generated: Iterable[Sequence[int]]) -> list[Ids]:

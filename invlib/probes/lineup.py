@@ -1,0 +1,92 @@
+"""Every system that the card of a run compares: its models, those of the repository, and the controls."""
+
+from pathlib import Path
+
+import numpy as np
+
+from invlib import paths
+from invlib.encoders.material import Material
+from invlib.evaluation.run_results import SHIPPED as SHIPPED_HYBRID
+from invlib.inversion.invert import Chain
+from invlib.inversion.train_corrector import SHIPPED as SHIPPED_INVERTER
+from invlib.measures.channel import noise_of_db
+from invlib.models.arithmetic_code import ArithmeticCode, payload_sizes
+from invlib.models.config import prefix_size
+from invlib.models.model import InvertibleSentenceModel
+from invlib.models.packed_ids import BITS, PackedIds
+from invlib.models.pooling import fit_components
+from invlib.models.text_code import TextCode
+from invlib.probes import systems
+from invlib.probes.card_data import CardData
+from invlib.probes.systems import System
+from invlib.settings import Settings
+from invlib.training.record import records
+
+ROWS = ("hybrid", "att_pool", "mean_decoder")  # of a run's models, those that have a card
+SIZES = 384, 768  # of packed_ids; the arithmetic code has the first
+PIECES = 30  # of a text, that packed_ids have room for: 99 % of headlines are shorter
+MADE_FOR_DB = 3  # the noise that the arithmetic code is made for
+CODED = 500  # training headlines that its payload sizes are chosen by
+
+
+def lineup(run: str | Path | None, settings: Settings, material: Material, data: CardData) -> dict[str, System]:
+    """The systems by name, learned ones first.
+
+    Models of the run count where they were trained on this split. Those that search each text (the chain of notebook 12
+    and the recombined headlines) are left out where `settings.n_card_searched` is 0.
+    """
+    trained = models(run, settings, material)
+    found = {name: systems.of_codec(model, model.config.row == "mean_decoder") for name, model in trained.items()}
+    known = material.dataset("train", layers=())
+    retrieval = material.encoder, known.ids(), known.sentence, data.max_length
+    searched = {}
+    if settings.n_card_searched:
+        rounds = settings.inversion_rounds
+        inverters = {name: model for name, model in trained.items() if model.config.decoder == "correcting"}
+        searched = {f"{name}, searched": systems.with_chain(m, Chain(rounds=rounds)) for name, m in inverters.items()}
+        searched["recombined headlines"] = systems.recombined_headlines(*retrieval, rounds=rounds, seed=settings.seed)
+    controls = {f"packed_ids_{size}": systems.of_codec(packed(size, settings, material)) for size in SIZES}
+    controls[f"arithmetic_code_{SIZES[0]}"] = systems.of_codec(arithmetic(SIZES[0], settings, material, data.reference))
+    controls["nearest headline"] = data.nearest
+    by_hand = systems.SpliceByHand(None, None, encoder=material.encoder, max_length=data.max_length)
+    seen = {"splice by hand": by_hand, "one of the two headlines": systems.OneEnd(None, None)}
+    return found | searched | controls | seen
+
+
+def models(run: str | Path | None, settings: Settings, material: Material) -> dict[str, InvertibleSentenceModel]:
+    """The run's models that have a card, by name, and those of the repository that it has none of."""
+    try:
+        folder = paths.find_run(run, needs="models")
+    except FileNotFoundError:
+        folder = paths.run_folder(run)
+    names = {}
+    for name, record in records(folder).items():
+        fits = record.judges(settings, material.corpus.data_hash, material.encoder.hash)
+        if record.purpose == "study" and record.settings.row in ROWS and fits:
+            names[name] = folder / "models" / name
+    for name in (SHIPPED_HYBRID, SHIPPED_INVERTER):
+        names.setdefault(name, paths.DATA / "models" / name)
+    loaded = {name: InvertibleSentenceModel.from_pretrained(place) for name, place in names.items()}
+    return {name: model for name, model in loaded.items() if model.config.encoder_hash == material.encoder.hash}
+
+
+def components(size: int, settings: Settings, material: Material) -> np.ndarray:
+    """The prefix that `hybrid` has at this size, as a PCA (H, p) of the training headlines' embeddings."""
+    p = min(prefix_size(size, settings.queries), material.encoder.hidden_size)
+    return fit_components(np.asarray(material.states["train"].sentence), p)
+
+
+def packed(size: int, settings: Settings, material: Material) -> PackedIds:
+    """The control of this size with the fewest bits a number at which `PIECES` fit, or the most bits of all."""
+    shape = components(size, settings, material), size
+    each = (PackedIds(material.encoder, *shape, bits, settings.code_weight, settings.max_length) for bits in BITS)
+    made = list(each)
+    return next((model for model in made if model.capacity >= min(PIECES, settings.max_length - 1)), made[-1])
+
+
+def arithmetic(size: int, settings: Settings, material: Material, language_model) -> ArithmeticCode:
+    """The arithmetic code of this size, made for `MADE_FOR_DB`."""
+    text_code = TextCode(language_model)
+    sizes = payload_sizes(text_code.bits(material.dataset("train", CODED, ()).ids()))
+    shape = components(size, settings, material), size, noise_of_db(MADE_FOR_DB), sizes
+    return ArithmeticCode(text_code, material.encoder, *shape, settings.code_weight, settings.max_length)

@@ -1,0 +1,122 @@
+"""Whatever makes vectors of sentences and texts of vectors, under one interface: models, codes and controls alike."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from invlib.encoders.frozen import FrozenEncoder
+from invlib.inversion.invert import Chain, invert
+from invlib.measures.similarity import unit
+from invlib.models.codec import Codec
+from invlib.probes.guided_search import best_recombined
+from invlib.training.interpolation import splice
+
+RETRIEVED = 12  # nearest headlines that are recombined
+
+
+@dataclass(frozen=True)
+class System:
+    """encode: sentences -> (N, D) float32; decode: vectors (N, D) -> texts; None where it has no vectors.
+
+    prefix: of the D numbers, the first so many that are a semantic prefix. costly: a text takes seconds.
+    """
+
+    encode: Callable[[Sequence[str]], np.ndarray] | None
+    decode: Callable[[np.ndarray], list[str]] | None
+    prefix: int = 0
+    costly: bool = False
+
+    def on_the_way(
+        self, first: Sequence[str], second: Sequence[str], shares: Sequence[float] = (0.5,)
+    ) -> list[list[str]]:
+        """The texts at each share of the straight line from one sentence's vector to another's: a list a share."""
+        a, b = self.encode(first), self.encode(second)
+        texts = self.decode(np.concatenate([(1 - share) * a + share * b for share in shares]).astype(np.float32))
+        return [texts[k * len(a) : (k + 1) * len(a)] for k in range(len(shares))]
+
+
+@dataclass(frozen=True)
+class SpliceByHand(System):
+    """Sees both sentences and no vector: near the middle of the way it says the `splice` of both, else the nearer."""
+
+    encoder: FrozenEncoder | None = None
+    max_length: int = 40
+
+    def on_the_way(self, first, second, shares=(0.5,)):
+        continues, longest = self.encoder.continues_word().tolist(), self.max_length - 2
+        ids = (self.encoder.cut_ids(side, self.max_length)[0] for side in (first, second))
+        spliced = [splice(a[1:-1], b[1:-1], longest, continues) for a, b in zip(*ids, strict=True)]
+        middle = self.encoder.text(spliced)
+        return [list(first) if share < 0.25 else list(second) if share > 0.75 else middle for share in shares]
+
+
+@dataclass(frozen=True)
+class OneEnd(System):
+    """Sees both sentences and no vector: it says the nearer one. What a real headline gets where a text is judged."""
+
+    def on_the_way(self, first, second, shares=(0.5,)):
+        return [list(first) if share <= 0.5 else list(second) for share in shares]
+
+
+def of_codec(model: Codec, to_length_1: bool = False) -> System:
+    """A model or a code of the study, decoded greedily.
+
+    to_length_1: vectors are brought to length 1 before they are decoded, for one that never saw another length.
+    """
+    decode = (lambda z: model.decode(unit(z))) if to_length_1 else model.decode
+    return System(model.encode, decode, 0 if model.components is None else model.components.shape[1])
+
+
+def with_chain(model, chain: Chain, batch: int = 64) -> System:
+    """A `mean_decoder` whose texts are found by the chain of notebook 12: re-ranked, searched for and corrected."""
+
+    def decode(z: np.ndarray) -> list[str]:
+        found = [one for start in range(0, len(z), batch) for one in invert(model, z[start : start + batch], chain)]
+        return model.text([one.best for one in found])
+
+    return System(model.encode, decode, costly=True)
+
+
+def plain(encoder: FrozenEncoder, max_length: int) -> Callable[[Sequence[str]], np.ndarray]:
+    """The encoder's own sentence embedding of length 1, as the `encode` of a system."""
+    return lambda texts: unit(encoder.sentence_embedding(list(texts), max_length).numpy())
+
+
+def nearest_headline(encoder: FrozenEncoder, ids: Sequence[Sequence[int]], sentence: np.ndarray, max_length: int):
+    """The system that says the known headline whose embedding has the largest cosine to the vector.
+
+    ids: of the known headlines, [CLS] and [SEP] included; sentence (N, H) their embeddings.
+    """
+    known = unit(np.asarray(sentence, dtype=np.float32))
+
+    def decode(z: np.ndarray) -> list[str]:
+        return encoder.text([ids[k] for k in (unit(z) @ known.T).argmax(1)])
+
+    return System(plain(encoder, max_length), decode)
+
+
+def recombined_headlines(
+    encoder: FrozenEncoder, ids: Sequence[Sequence[int]], sentence: np.ndarray, max_length: int,
+    rounds: int = 8, children: int = 40, seed: int = 0,
+) -> System:  # fmt: skip
+    """The system that recombines the `RETRIEVED` nearest known headlines, guided by the encoder: nothing is learned.
+
+    ids and sentence as in `nearest_headline`; rounds and children as in `guided_search`.
+    """
+    known = unit(np.asarray(sentence, dtype=np.float32))
+    continues = encoder.continues_word().tolist()
+
+    def decode(z: np.ndarray) -> list[str]:
+        target, rng = unit(z), np.random.default_rng(seed)
+        nearest = np.argsort(-(target @ known.T), axis=1, kind="stable")[:, :RETRIEVED]
+        starts = [{tuple(ids[k][1:-1]) for k in row} for row in nearest]
+
+        def cosines(texts, owners):
+            embedded = encoder.sentence_embedding(encoder.text(texts), max_length).numpy()
+            return (unit(embedded) * target[owners]).sum(1)
+
+        how = {"rounds": rounds, "kept": RETRIEVED, "children": children}
+        return encoder.text(best_recombined(starts, cosines, continues, max_length - 2, rng=rng, **how))
+
+    return System(plain(encoder, max_length), decode, costly=True)
