@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run train lossless lab slides publish test test-all bench lint clean distclean
+.PHONY: help env run train lossless lab slides publish test test-all bench bundle lint clean distclean
 # glibc keeps what a training step frees for the next one, which else spends half of its time on page faults
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 2147483647
@@ -62,6 +62,9 @@ test-all: test  ## and the slow tests
 
 bench: env  ## the benchmarks that need no GPU, and their table in results/bench
 	$(PY) -m benchmarks
+
+bundle: env  ## all that a machine without a network needs, into build/bundle: ARGS="--python 3.12 --present have.txt"
+	$(PY) -m invlib.series.bundle $(ARGS)
 
 clean:  ## remove what tests and tools left behind (runs/ stays)
 	rm -rf build .pytest_cache .ruff_cache
