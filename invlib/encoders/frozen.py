@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,11 +22,14 @@ from invlib.encoders.sentence_pooling import DEFAULT, pool_tokens, read_pooling
 from invlib.encoders.word_pieces import check_tokenizer, listed
 from invlib.settings import LAYERS, device, precision
 
+HALF_OF = "half_precision_of.txt"  # beside weights in half precision: the hash of the encoder in full precision
+
 
 class FrozenEncoder:
     """A BERT-like encoder in evaluation mode whose weights never change, with its tokenizer.
 
     Not an nn.Module, so that it is no part of any model's parameters or checkpoint.
+    half_of: the hash of the encoder that this one is in half precision; models of that one take this one too.
     sentence_pooling: what makes its own sentence embedding of its token states: 'mean', 'cls, normalized', ...
     max_length: the most word pieces it reads, [CLS] and [SEP] included; None = as many as the model has positions for.
     Safe in several threads: nothing of the tokenizer changes after the start.
@@ -44,6 +48,7 @@ class FrozenEncoder:
         self.max_length: int = min(max_length or tokenizer.model_max_length, positions(model))
         self.bos_token_id, self.eos_token_id = tokenizer.cls_token_id, tokenizer.sep_token_id
         self.pad_token_id, self.unk_token_id = tokenizer.pad_token_id, tokenizer.unk_token_id
+        self.half_of: str | None = None
         self.n_parameters = sum(p.numel() for p in model.parameters())
         self.hash = hash_weights(model, tokenizer)
         if sentence_pooling != DEFAULT:
@@ -219,4 +224,7 @@ def load_encoder(name: str = "minilm") -> FrozenEncoder:
     if absent := sorted(key for key in loaded["missing_keys"] if "pooler" not in key):
         raise OSError(f"{folder}: its weights lack {absent[0]!r}, which config.json asks for; fetch both again")
     tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)  # a copy that is saved keeps it
-    return FrozenEncoder(name, model, tokenizer, sentence_pooling, max_length).to(device())
+    encoder = FrozenEncoder(name, model, tokenizer, sentence_pooling, max_length)
+    if (noted := Path(folder) / HALF_OF).is_file():
+        encoder.half_of = noted.read_text(encoding="utf-8").strip()
+    return encoder.to(device())

@@ -71,7 +71,7 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
 
     def use_encoder(self, encoder: FrozenEncoder) -> None:
         """Give the frozen encoder; ValueError where it is not the one that the model was trained on."""
-        if self.config.encoder_hash not in (None, encoder.hash):
+        if self.config.encoder_hash not in (None, encoder.hash, encoder.half_of):
             own = f"{self.config.encoder!r} ({self.config.encoder_hash})"
             raise ValueError(f"this model was trained on encoder {own}; load it, not {encoder.name!r} ({encoder.hash})")
         self.decoder.vocabulary.set_table(encoder.word_embeddings)

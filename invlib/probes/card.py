@@ -16,9 +16,9 @@ import pandas as pd
 from invlib.measures.similarity import unit
 from invlib.measures.words import words
 from invlib.probes.card_data import CardData
+from invlib.probes.card_interventions import interventions
 from invlib.probes.facts import directions, hard_negatives
 from invlib.probes.fragility import fragility
-from invlib.probes.card_interventions import interventions
 from invlib.probes.midpoints import midpoints
 from invlib.probes.systems import System
 

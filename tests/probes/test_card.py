@@ -12,8 +12,8 @@ from invlib.measures.text import bleu, bleu_interval
 from invlib.probes import facts
 from invlib.probes.card import CARD, COLUMNS, card, card_parts, card_table, neighbours_lengths
 from invlib.probes.card_data import CardData, Judge, neighbours
-from invlib.probes.fragility import fragility
 from invlib.probes.card_interventions import interventions
+from invlib.probes.fragility import fragility
 from invlib.probes.midpoints import at_half, midpoints, steps
 from invlib.probes.systems import OneEnd, SpliceByHand, System
 
