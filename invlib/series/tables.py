@@ -288,7 +288,7 @@ def results_readme() -> str:
         "reference_model) are over the n_forced headlines of the split, what is generated over its first n; "
         "utilisation is recovered bits per number of the vector; encode_ms and decode_ms are per headline, the median "
         "of five turns in one sitting, with threads of the CPU (without threads: one turn, one sitting a model, not to "
-        "be compared); stopped_by tells what ended the training, and max_steps = steps repeats it; "
+        "be compared); stopped_by tells what ended the training, and so many steps as a setting repeat it; "
         "better_by is the paired difference to the shuffled control, with its 95 % interval; null was not measured.",
     ]
     for folder in sorted(path.parent for path in paths.RESULTS.glob("*/metrics.json")):
