@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import torch
 from torch.nn import functional as F
+from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from benchmarks.common import compare, headlines, write
@@ -33,6 +34,7 @@ def ours(settings, material: Material, folder: Path):
     trainer, _ = build_trainer(settings, folder, material, folder)
     trainer.args.eval_strategy = trainer.args.save_strategy = IntervalStrategy.NO
     trainer.args.load_best_model_at_end = False
+    trainer.remove_callback(EarlyStoppingCallback)  # which evaluates
     trainer.train()
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return trainer.model
@@ -72,7 +74,7 @@ def main() -> None:
         material = Material(SimpleNamespace(source=source), encoder, states)
         settings = select_row(load_preset("cpu"), "att_pool_768")
         settings = dataclasses.replace(
-            settings, max_steps=-(-N // settings.batch_size), minutes=None, sent_sim_weight=0.0
+            settings, steps=-(-N // settings.batch_size), sent_sim_weight=0.0
         )  # fmt: skip
         line = compare(
             f"{N} headlines", lambda: trained.update(ours=ours(settings, material, Path(folder))),

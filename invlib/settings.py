@@ -76,11 +76,9 @@ class Settings:
     dropout: float = _model(0.1, "dropout in the decoder", at_least=0, below=1)
 
     epochs: int = _training(40, "at most this many epochs", at_least=1)
-    minutes: float | None = _training(None, "at most this many minutes of training a model", above=0)
-    no_vector_minutes: float | None = _training(None, "at most this many minutes for a no-vector control", above=0)
-    max_steps: int | None = _training(
-        None, "exactly so many steps, whatever the minutes: repeats a training", at_least=1
-    )
+    steps: int | None = _training(None, "at most this many steps of training a model", at_least=1)
+    no_vector_steps: int | None = _training(None, "at most this many steps for a no-vector control", at_least=1)
+    minutes: float | None = _training(None, "a time limit for each training; None = steps alone count", above=0)
     batch_size: int = _training(64, "headlines a step", at_least=1)
     learning_rate: float = _training(1e-3, "AdamW's starting learning rate", above=0)
     weight_decay: float = _training(0.01, "AdamW's weight decay", at_least=0)
@@ -133,12 +131,12 @@ class Settings:
     judge: str | None = _measuring(None, "an encoder that judges inverted texts and made no vector: name or folder")
     n_bootstrap: int = _measuring(1000, "resamples of a 95 % interval", at_least=2)
     bertscore_every_epoch: int = _measuring(64, "validation headlines of the BERTScore curve; 0 = none", at_least=0)
-    ablations: tuple[str, ...] = _measuring((), "variants of hybrid that notebook 07 trains", one_of=tuple(ABLATIONS))
-    ablation_minutes: float | None = _measuring(None, "minutes of training for each ablation", above=0)
+    ablations: tuple[str, ...] = _measuring((), "variants of hybrid that the appendix trains", one_of=tuple(ABLATIONS))
+    ablation_steps: int | None = _measuring(None, "at most this many steps for each ablation", at_least=1)
 
     language_model: str = _lm("own", "causal LM of 09 and 10: own (trained in 03), a hub name or a folder")
     lm_widths: tuple[int, ...] = _lm((512,), "widths of the own language models, the main one first", at_least=1)
-    lm_minutes: float | None = _lm(None, "at most this many minutes for each of them", above=0)
+    lm_steps: int | None = _lm(None, "at most this many steps for each of them", at_least=1)
     n_fitted: int = _lm(100, "test headlines with vectors fitted to the language model", at_least=1)
     fitting_steps: int = _lm(5000, "at most this many steps of AdamW for each of them", at_least=1)
 

@@ -43,7 +43,7 @@ def test_every_preset_loads_and_its_rows_can_be_built(name):
 def test_compared_rows_get_equal_terms():
     """The deck's rows differ in row and dimension, and in nothing else; hybrid has a training of its own as well.
 
-    But the same decoder, the same minutes and the same headlines. mean_decoder, which inverts, has the same decoder.
+    But the same decoder, the same steps and the same headlines. mean_decoder, which inverts, has the same decoder.
     """
     settings = load_preset("study")
     rows = [dataclasses.asdict(select_row(settings, name)) for name in row_names(settings, 384)]
@@ -63,29 +63,29 @@ def test_compared_rows_get_equal_terms():
     own |= {"learning_rate", "sent_sim_weight"}
     assert {k for k, v in hybrid.items() if v != deck[0][k]} == own
     (inverter,) = [row for row in rows if row["row"] == "mean_decoder"]
-    own = {"row", "embedding_dim", "minutes", "epochs", "schedule", "sent_sim_weight", "recombined_ratio"}
+    own = {"row", "embedding_dim", "steps", "epochs", "schedule", "sent_sim_weight", "recombined_ratio"}
     assert {k for k, v in inverter.items() if v != deck[0][k]} == own
 
 
 def test_an_override_wins_and_none_is_no_override():
     plain = load_preset("cpu")
-    changed = load_preset("cpu", seed=7, data=None, minutes=None, batch_size=3)
-    assert (changed.seed, changed.batch_size, changed.minutes) == (7, 3, plain.minutes)
+    changed = load_preset("cpu", seed=7, data=None, steps=None, batch_size=3)
+    assert (changed.seed, changed.batch_size, changed.steps) == (7, 3, plain.steps)
     assert dataclasses.replace(changed, seed=plain.seed, batch_size=plain.batch_size) == plain
 
 
 def test_an_override_wins_through_every_door():
-    """presets.yaml gives hybrid a rate and `long` minutes of its own: what a person gave still counts."""
-    run = load_preset("study", rows="hybrid_384_long", minutes=1.0, learning_rate=5e-4, sampled_negatives=77)
+    """presets.yaml gives hybrid a rate and `long` steps of its own: what a person gave still counts."""
+    run = load_preset("study", rows="hybrid_384_long", steps=10, learning_rate=5e-4, sampled_negatives=77)
     for one in (
         select_row(run, "hybrid_384_long"),
-        load_preset("study", row="hybrid", embedding_dim=384, variant="long", minutes=1.0, learning_rate=5e-4,
+        load_preset("study", row="hybrid", embedding_dim=384, variant="long", steps=10, learning_rate=5e-4,
                     sampled_negatives=77),
     ):  # fmt: skip
-        assert (one.minutes, one.learning_rate, one.sampled_negatives) == (1.0, 5e-4, 77)
+        assert (one.steps, one.learning_rate, one.sampled_negatives) == (10, 5e-4, 77)
         assert one.hard_negatives == 4  # and the rest is the row's own
-    same = load_preset("study", minutes=15.0)  # even where it is what the preset has anyway
-    assert select_row(same, "hybrid_384_long").minutes == 15.0
+    same = load_preset("study", steps=load_preset("study").steps)  # even where it is what the preset has anyway
+    assert select_row(same, "hybrid_384_long").steps == same.steps
 
 
 @pytest.mark.parametrize("variant", ["lnog", "Long", "long2", "no_nois"])
@@ -113,7 +113,7 @@ def test_what_a_variant_may_be():
         {"n_generate": -5}, {"n_generate": 0}, {"n_bootstrap": 0}, {"n_validation": -3}, {"dropout": 1.5},
         {"interpolation_noise_share": 3.0}, {"sampled_negatives": -1}, {"n_head": 3}, {"stop_patience": 0},
         {"weight_decay": -1.0}, {"sent_sim_size": -1}, {"word_embeddings": "ecnoder"}, {"ablations": "plian"},
-        {"n_headlines": 5}, {"max_steps": 0}, {"lm_widths": 33}, {"n_layer": True}, {"rows": 5}, {"rows": [1]},
+        {"n_headlines": 5}, {"steps": 0}, {"lm_widths": 33}, {"n_layer": True}, {"rows": 5}, {"rows": [1]},
         {"encoder_layers": 5}, {"lm_widths": [64.5]}, {"lm_widths": "64 wide"}, {"lm_widths": True},
     ],
 )  # fmt: skip

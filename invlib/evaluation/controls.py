@@ -64,7 +64,7 @@ def language_model(
     """A language model of these headlines, and whose it is, for a measurement that can't do without one.
 
     It is the run's reference, else the repository's where that was trained on this very split; else a no-vector model
-    is trained now, for `no_vector_minutes`, and is the run's.
+    is trained now, for `no_vector_steps`, and is the run's.
     """
     if find_reference(run, settings, material):
         return reference_model(run, settings, material)[0], "this run's"

@@ -291,13 +291,14 @@ def train_corrector(
         corrections = Corrections(
             real, Recombined(real, material.encoder, 4 * len(real), s.seed + 1, s.max_length), n, s.seed
         )
-        clock = Clock(s.name, None if s.max_steps else s.minutes, run, training.work / "clock.json")
+        clock = Clock(s.name, s.minutes, run, training.work / "clock.json")
         curve = RoundsCurve(clock, training.work / "curve.csv")
         trainer = CorrectorTrainer(
             model=model, settings=s, clock=clock, data_collator=collate_corrections, train_dataset=corrections,
             eval_dataset=material.dataset("validation", CHECKED, ()), callbacks=[Refresh(corrections), clock, curve],
             args=training_arguments(
-                s, training.work, len(corrections), device(), remove_unused_columns=False, label_names=["input_ids"]
+                s, s.steps, training.work, len(corrections), device(),
+                remove_unused_columns=False, label_names=["input_ids"],
             ),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
@@ -307,7 +308,7 @@ def train_corrector(
         curves = pd.read_csv(curve.file)
         best = curves.loc[curves.validation_loss.idxmin()]
         record = TrainingRecord(
-            identity, clock.seconds, float(curves.epoch.iloc[-1]), stopped_by(trainer, s), float(best.validation_loss),
+            identity, clock.seconds, float(curves.epoch.iloc[-1]), stopped_by(trainer), float(best.validation_loss),
             None, steps=trainer.state.global_step, measuring=s.values("run", "measuring", "language_model"),
             train_headlines=len(real), purpose="ablation",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What each kind of training text adds to an inverter, in equal time: `python -m invlib.inversion.training_text`.
+"""What each kind of training text adds to an inverter, in equal steps: `python -m invlib.inversion.training_text`.
 
 The encoder labels any text, so an inverter can learn from more than the headlines that there are. With few headlines
 it soon knows them by heart: there one sees what the other kinds are worth.
@@ -32,8 +32,8 @@ COUNTED = ("headlines", "kind", "minutes", "steps", "epochs", "train_loss", "val
 def compared(material: Material, run: str | Path | None, sizes: Sequence[int | None], **common) -> pd.DataFrame:
     """A `mean_decoder` trained on each number of headlines with each kind of further text; one row each.
 
-    sizes: numbers of training headlines, None = all. common: settings of all trainings, `preset` and `minutes` among
-    them. "drawn" are texts of a language model that has read the same headlines, in half of that time before; as many
+    sizes: numbers of training headlines, None = all. common: settings of all trainings, `preset` and `steps` among
+    them. "drawn" are texts of a language model that has read the same headlines, in half of the steps before; as many
     as there are headlines. Losses in nats a word piece, on the validation headlines. Trained models are loaded.
     """
     rows, hidden_size = [], material.encoder.hidden_size
@@ -64,7 +64,7 @@ def drawn_texts(texts: list[list[int]], material: Material, run: str | Path | No
     """As many texts, drawn from a no-vector decoder that has learned from these."""
     s = load_preset(
         row="no_vector", embedding_dim=material.encoder.hidden_size, variant=f"of_{len(texts)}", dropout=0.1,
-        **common | {"no_vector_minutes": common["minutes"] / 2, "sent_sim_weight": 0.0},
+        **common | {"no_vector_steps": -(-common["steps"] // 2), "sent_sim_weight": 0.0},
     )  # fmt: skip
     model, _ = train(s, run, read_by(material, texts, s), purpose="ablation")
     return drawn(model, len(texts), s.seed)
@@ -86,10 +86,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m invlib.inversion.training_text", description=__doc__)
     parser.add_argument("--preset", default="study")
     parser.add_argument("--run", default=None, help="folder or name under runs/")
-    parser.add_argument("--minutes", type=float, default=3.0, help="of each training")
+    parser.add_argument("--steps", type=int, default=500, help="of each training")
     parser.add_argument("--headlines", type=int, nargs="+", default=[4000], help="numbers of training headlines")
     args = parser.parse_args(argv)
-    common = {"preset": args.preset, "minutes": args.minutes, "epochs": 1000, "stop_patience": 1000}
+    common = {"preset": args.preset, "steps": args.steps, "epochs": 1000, "stop_patience": 1000}
     common |= {"n_validation": 300, "bertscore_every_epoch": 0}  # an epoch of few texts is soon over
     try:
         table = compared(load_material(load_preset(args.preset)), args.run, args.headlines, **common)

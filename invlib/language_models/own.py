@@ -35,9 +35,9 @@ class LanguageModelSettings:
     block: int = 256  # tokens of a packed block, the longest context in training
     n_positions: int = 512  # room for the vectors and for a longer text than a block
     max_length: int = 40  # a training headline is cut here, [CLS] and [SEP] included
-    minutes: float | None = 3  # at most this many minutes; the learning rate falls to 0 in this time
-    max_steps: int | None = None  # exactly this many steps, whatever the minutes: repeats a recorded training
     epochs: int = 40
+    steps: int | None = None  # at most this many; the learning rate falls to 0 over them
+    minutes: float | None = None  # a time limit
     stop_patience: int = 2  # epochs without a better validation loss before training stops
     batch_size: int = 4  # blocks a step
     learning_rate: float = 4e-4
@@ -63,7 +63,7 @@ def language_model_settings(settings: Settings) -> list[LanguageModelSettings]:
     return [
         LanguageModelSettings(
             width=width, max_length=settings.max_length, n_positions=max(512, settings.max_length),
-            minutes=settings.lm_minutes, seed=settings.seed, n_validation=settings.n_validation,
+            steps=settings.lm_steps, minutes=settings.minutes, seed=settings.seed, n_validation=settings.n_validation,
             sampled_negatives=settings.sampled_negatives,
         )
         for width in settings.lm_widths
@@ -112,7 +112,7 @@ def pack_blocks(ids: Sequence[Sequence[int]], block: int) -> Tensor:
 
 
 class LanguageModelTrainer(TimedTrainer):
-    """The Trainer with a learning rate that falls over its time, and single headlines for its evaluation."""
+    """The Trainer with a learning rate that falls over its steps, and single headlines for its evaluation."""
 
     def __init__(self, *args, headlines: list[list[int]], bos_token_id: int, sampled_negatives: int = 0, **kwargs):
         super().__init__(*args, falling=True, **kwargs)
@@ -201,8 +201,8 @@ def init_tables(model: GPTNeoXForCausalLM, words: Tensor, input_std: float, outp
 
     They are the embeddings' first principal components; a wider model's further columns stay random, with the same
     standard deviation. The input's are small, so that the layers' outputs count for more than the current token; the
-    output's are large, so that a state can make one token much more likely than the rest. Frozen: a few minutes are
-    too short to learn 30 522 words, and a step is shorter.
+    output's are large, so that a state can make one token much more likely than the rest. Frozen: a few hundred steps
+    are too few to learn 30 522 words, and a step is shorter.
     """
     centred = words - words.mean(0)
     axes = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)
@@ -239,14 +239,14 @@ def train_language_model(
     headlines = [ids[1:] for ids in encoder.cut_ids(validation, settings.max_length)[0]]
     blocks = pack_blocks(train_ids, settings.block)
     with training, torch.random.fork_rng():  # the Trainer seeds torch's own generator
-        model, minutes = fresh_model(settings, encoder), None if settings.max_steps else settings.minutes
-        clock = Clock(settings.name, minutes, run, training.work / "clock.json")
+        model = fresh_model(settings, encoder)
+        clock = Clock(settings.name, settings.minutes, run, training.work / "clock.json")
         trainer = LanguageModelTrainer(
             model=model, clock=clock, bos_token_id=encoder.bos_token_id, headlines=headlines,
             sampled_negatives=settings.sampled_negatives,
             train_dataset=[{"input_ids": block, "labels": block} for block in blocks], eval_dataset=headlines,
-            callbacks=[clock, *([] if settings.max_steps else [EarlyStoppingCallback(settings.stop_patience)])],
-            args=training_arguments(settings, training.work, len(blocks), device()),
+            callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)],
+            args=training_arguments(settings, settings.steps, training.work, len(blocks), device()),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)  # the curve and the run's log have its lines
         about = f"{model.num_parameters():,} parameters, {blocks.numel():,} tokens, {n_cut} headlines cut"
@@ -256,7 +256,7 @@ def train_language_model(
         curve = curve_of(trainer.state.log_history)
         best = curve.loc[curve.validation_loss.idxmin()]
         record = TrainingRecord(
-            training.identity, clock.seconds, float(curve.epoch.iloc[-1]), stopped_by(trainer, settings),
+            training.identity, clock.seconds, float(curve.epoch.iloc[-1]), stopped_by(trainer),
             float(best.validation_loss), float(best.accuracy), steps=trainer.state.global_step,
             train_headlines=len(train_ids), cut_headlines=n_cut, tokens=blocks.numel(),
             parameters=model.num_parameters(),

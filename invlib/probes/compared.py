@@ -86,7 +86,7 @@ def compare(trained: TrainedRun, settings: Settings, run: str | Path | None = No
 
 
 def ablation_settings(trained: TrainedRun, settings: Settings, variant: str, **changes) -> Settings:
-    """A variant of hybrid, of `rows.ABLATIONS`, on the run's headlines for `ablation_minutes`; D as in `settings.rows`.
+    """A variant of hybrid, of `rows.ABLATIONS`, on the run's headlines for `ablation_steps`; D as in `settings.rows`.
 
     Where `settings` list no hybrid, D is 384. `no_prefix` is a multi_query. changes: further settings of one's own.
     """
@@ -94,4 +94,4 @@ def ablation_settings(trained: TrainedRun, settings: Settings, variant: str, **c
     settings = dataclasses.replace(settings, **{key: getattr(first, key) for key in CORPUS})
     dim = next((split_row_name(name)[1] for name in settings.rows if name.startswith("hybrid")), 384)
     row = select_row(settings, f"{'multi_query' if variant == 'no_prefix' else 'hybrid'}_{dim}_{variant}")
-    return dataclasses.replace(row, **{"minutes": settings.ablation_minutes, "bertscore_every_epoch": 0} | changes)
+    return dataclasses.replace(row, **{"steps": settings.ablation_steps, "bertscore_every_epoch": 0} | changes)

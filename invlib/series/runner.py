@@ -193,6 +193,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\n{error}\n\nWhat was done is in {folder}. Go on with: make run RUN={name} ARGS=--resume (or python -m "
               f"invlib.series --resume --run {name})", file=sys.stderr)  # fmt: skip
         return {NotebookFailed: 1, KeyboardInterrupt: 130}.get(type(error), 2)
+    for name in tables.too_early(folder):
+        paths.log_line(folder, f"{name}: its time limit cut its training too early for its figures to mean anything")
     whole = all(is_complete(folder / "notebooks" / path.name, stamp(path, parameters)) for path in notebooks)
     if whole and settings.preset != "smoke":
         point_last(folder)

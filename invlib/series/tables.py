@@ -14,9 +14,10 @@ from invlib.settings import model_name
 NONE = "–"  # not measured
 ORDER = ("study", "gpu", "deck", "cpu")  # which published run README.md shows: the first of these that exists
 PROVENANCE = ("preset", "seed", "data_source", "data_hash", "encoder", "scorers", "device")
+LIMITS = ("steps", "time")  # what stopped a training that might still have become better
 TIME_MARK, CONTROL_MARK, ONE_STEP_MARK, REFERENCE_MARK = "†", "‡", "§", "¶"
 MARKS = {
-    TIME_MARK: "stopped by its time limit before its plateau",
+    TIME_MARK: "stopped by its limit, in steps or minutes, before its plateau",
     CONTROL_MARK: "not clearly better than its shuffled control: the figure does not count",
     ONE_STEP_MARK: "not teacher-forced: all positions in one step",
     REFERENCE_MARK: "under another reference language model than the other models",
@@ -106,11 +107,29 @@ def clear_of_control(row: dict, metric: str = "generated_accuracy") -> bool | No
     return None if low is None or high is None else low > high
 
 
+def cut_too_early(row: dict) -> bool:
+    """Whether a time limit cut a training so early that nothing can be read from the model.
+
+    It is not above its shuffled control, or worse than the reference language model, which sees no vector.
+    """
+    bits = row.get("recovered_bits")
+    worse = bits is not None and not pd.isna(bits) and bits < 0
+    return row.get("stopped_by") == "time" and (worse or clear_of_control(row) is False)
+
+
+def too_early(folder: str | Path) -> list[str]:
+    """The names of a run's models that a time limit cut too early; none where it has no metrics.json."""
+    metrics = load_metrics(folder) if (Path(folder) / "metrics.json").is_file() else pd.DataFrame()
+    rows = [row for row in metrics.to_dict("records") if cut_too_early(row)]
+    return list(dict.fromkeys(model_name(row["model"], row["embedding_dim"], row["variant"]) for row in rows))
+
+
 def label(row: dict) -> str:
-    """A model's name with its variant and its marks."""
-    marks = TIME_MARK if row.get("stopped_by") == "time" else ""
+    """A model's name with its variant and its marks; in words that a time limit cut it too early."""
+    marks = TIME_MARK if row.get("stopped_by") in LIMITS else ""
     marks += CONTROL_MARK if clear_of_control(row) is False else ""
-    return row["model"] + (f" ({row['variant']})" if row.get("variant") else "") + (f" {marks}" if marks else "")
+    name = row["model"] + (f" ({row['variant']})" if row.get("variant") else "")
+    return name + (", cut too early to mean anything" if cut_too_early(row) else "") + (f" {marks}" if marks else "")
 
 
 def marked(row: dict, text: str, metric: str = "accuracy") -> str:
@@ -315,7 +334,7 @@ def results_readme() -> str:
         "reference_model) are over the n_forced headlines of the split, what is generated over its first n; "
         "utilisation is recovered bits per number of the vector; encode_ms and decode_ms are per headline, the median "
         "of five turns in one sitting, with threads of the CPU (without threads: one turn, one sitting a model, not to "
-        "be compared); stopped_by tells what ended the training, and max_steps = steps repeats it; "
+        "be compared); stopped_by tells what ended the training, and so many steps as a setting repeat it; "
         "better_by is the paired difference to the shuffled control, with its 95 % interval; null was not measured.",
     ]
     for folder in sorted(path.parent for path in paths.RESULTS.glob("*/metrics.json")):

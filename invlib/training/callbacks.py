@@ -13,7 +13,7 @@ from invlib import paths
 
 
 class Clock(TrainerCallback):
-    """Stops a training at its time limit, counted over resumes, and writes a line a minute to the run's log."""
+    """Times a training over its resumes, stops it at a limit where it has one, and logs a line a minute."""
 
     def __init__(self, name: str, minutes: float | None, run: Path, clock_file: Path):
         self.name, self.minutes, self.run, self.file = name, minutes, run, clock_file
@@ -35,7 +35,7 @@ class Clock(TrainerCallback):
 
     @property
     def share(self) -> float:
-        """How much of the minutes is over, from 0 on; 0 where there is no limit."""
+        """How much of the time limit is over, from 0 on; 0 where there is none."""
         return self.seconds / (60 * self.minutes) if self.minutes else 0.0
 
     def on_step_end(self, args, state, control, **_):
@@ -44,8 +44,8 @@ class Clock(TrainerCallback):
             control.should_training_stop = True  # the epoch's end then evaluates and saves
         if time.monotonic() - self.logged > 60:
             self.logged = time.monotonic()
-            left = f"{self.minutes - self.seconds / 60:.1f} min left at most" if self.minutes else ""
-            paths.log_line(self.run, f"{self.name} epoch {state.epoch:.2f} loss {self.loss:.3f} {left}")
+            step = f"{self.name} step {state.global_step} of {state.max_steps}"
+            paths.log_line(self.run, f"{step}, epoch {state.epoch:.2f} loss {self.loss:.3f}")
         return control
 
     def on_log(self, args, state, control, logs=None, **_):

@@ -11,7 +11,7 @@ from invlib import paths
 from invlib.settings import MODEL_GROUPS, Settings, device, with_tuples
 
 FILE = "training.json"
-VERSION = 2  # of the file; an older one is migrated when it is read
+VERSION = 3  # of the file; an older one is migrated when it is read
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def identity_of(settings: Settings, data_hash: str, encoder_hash: str) -> Identi
 class TrainingRecord:
     """How one model, or one language model, was trained. What was not written down is None.
 
-    purpose: "study", or "ablation" for a model of notebook 07's or 12's own table, which no other table shows.
+    purpose: "study", or "ablation" for a model of the appendix's or of notebook 12's own table, which no other table shows.
     stopped_by: "time", "plateau", "epochs" or "steps". threads: of torch, on the CPU. cut_headlines: training headlines
     longer than `max_length`, whose end the model never saw. tokens, parameters: of a language model.
     """
@@ -137,11 +137,11 @@ RENAMED = {  # settings of version 1 -> today's names
 BEFORE = {  # what a setting meant before it existed, whatever its default is today
     "encoder_layers": ["last"], "queries": 32, "numbers_per_piece": 0, "position_start": True, "prefix_size": None,
     "code_weight": 0.2, "schedule": "plateau", "vector_noise": 0.0, "interpolation_noise_share": 0.0,
-    "mixup_share": 0.0, "random_sentence_ratio": 0.0, "hard_negatives": 0, "max_steps": None, "column": None,
-    "recombined_ratio": 0.0, "corrected_texts": 8192, "expanded_size": 1024, "length_copies": 1,
+    "mixup_share": 0.0, "random_sentence_ratio": 0.0, "hard_negatives": 0, "steps": None, "no_vector_steps": None,
+    "column": None, "recombined_ratio": 0.0, "corrected_texts": 8192, "expanded_size": 1024, "length_copies": 1,
     "start_from": None, "strongest_noise": None, "previous_dropout": 0.0,
 }  # fmt: skip
-BEFORE_LANGUAGE_MODEL = {"max_steps": None}  # the same for a language model's settings
+BEFORE_LANGUAGE_MODEL = {"steps": None}  # the same for a language model's settings
 OLD_ABLATIONS = (
     "plain", "no_position_start", "last_only", "slots", "own_words", "no_added", "no_noise", "between", "no_prefix",
     "mine",
@@ -169,7 +169,20 @@ def from_version_1(values: dict) -> dict:
     return {"threads": None, "device": None} | values | {"purpose": purpose, "version": 2}
 
 
-MIGRATIONS = {1: from_version_1}  # a version -> what makes the next one of it
+def from_version_2(values: dict) -> dict:
+    """Minutes were the budget of a training, a no-vector control's under a name of its own; now they are a limit."""
+    settings, measuring = dict(values["settings"]), dict(values.get("measuring", {}))
+    for name in ("ablation_minutes", "lm_minutes"):
+        measuring.pop(name, None)
+    minutes, steps = settings.pop("no_vector_minutes", None), settings.pop("max_steps", None)
+    if settings.get("row") == "no_vector":
+        settings |= {"minutes": minutes, "no_vector_steps": steps}
+    else:
+        settings |= {"steps": steps}
+    return values | {"settings": settings, "measuring": measuring, "version": 3}
+
+
+MIGRATIONS = {1: from_version_1, 2: from_version_2}  # a version -> what makes the next one of it
 
 
 def migrated(values: dict) -> dict:

@@ -53,7 +53,7 @@ def train(
         curves = pd.read_csv(curve.file)  # as it is read where the model is loaded
         best, n_real = curves.loc[curves.validation_loss.idxmin()], len(material.states["train"])
         record = TrainingRecord(
-            identity, trainer.clock.seconds, float(curves.epoch.iloc[-1]), stopped_by(trainer, settings),
+            identity, trainer.clock.seconds, float(curves.epoch.iloc[-1]), stopped_by(trainer),
             float(best.validation_loss), float(best.accuracy), steps=trainer.state.global_step,
             measuring=settings.values("run", "measuring", "language_model"), purpose=purpose,
             sent_sim_seconds=float(curves.sent_sim_seconds.max()), train_headlines=n_real,
@@ -81,20 +81,19 @@ def build_trainer(
     train_set = material.training_set(
         model.reads_layers, s.random_sentence_ratio, s.recombined_ratio, s.seed, s.max_length
     )
-    minutes = settings.no_vector_minutes if settings.row == "no_vector" else settings.minutes
-    clock = Clock(settings.name, None if settings.max_steps else minutes, run, work / "clock.json")
+    clock = Clock(settings.name, settings.minutes, run, work / "clock.json")
     curve = EpochCurve(clock, work / "curve.csv")  # an older model of this name keeps its own until this one is done
     more = {"remove_unused_columns": False, "label_names": ["input_ids"]}
     if settings.schedule == "plateau":
         halve = {"factor": 0.5, "patience": settings.plateau_patience}
         more |= {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}
-    patience = [] if settings.max_steps else [EarlyStoppingCallback(settings.stop_patience)]
+    steps = settings.no_vector_steps if settings.row == "no_vector" else settings.steps
     trainer = InvertibleTrainer(
         model=model, settings=settings, encoder=material.encoder, clock=clock, data_collator=collate,
         train_dataset=train_set,
         eval_dataset=material.dataset("validation", settings.n_validation, model.reads_layers),
-        callbacks=[clock, curve, *patience],
-        args=training_arguments(settings, work, len(train_set), device(), **more),
+        callbacks=[clock, curve, EarlyStoppingCallback(settings.stop_patience)],
+        args=training_arguments(settings, steps, work, len(train_set), device(), **more),
     )  # fmt: skip
     trainer.sent_sim_seconds = curve.rows[-1]["sent_sim_seconds"] if curve.rows else 0.0
     trainer.remove_callback(PrinterCallback)  # the curves and the run's log have its lines

@@ -35,7 +35,7 @@ def cosine_schedule(optimizer: torch.optim.Optimizer, progress: Callable[[], flo
 
 
 class TimedTrainer(Trainer):
-    """The Trainer under a clock; falling: a rate on a cosine over its time, in place of the arguments' schedule."""
+    """The Trainer under a clock; falling: a rate on a cosine over its steps, in place of the arguments' schedule."""
 
     def __init__(self, *args, clock: Clock, falling: bool, **kwargs):
         super().__init__(*args, **kwargs)
@@ -47,7 +47,7 @@ class TimedTrainer(Trainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def progress(self) -> float:
-        """How much of the training is over, 0 to 1: of its steps or of its minutes, whichever is more."""
+        """How much of the training is over, 0 to 1: of its steps, or of a time limit where that will come first."""
         return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
 
 
@@ -131,19 +131,23 @@ class InvertibleTrainer(TimedTrainer):
         return float(bertscore(decoded, reference, self.settings.scorers).mean())
 
 
-def training_arguments(settings, work: Path, n: int, where: torch.device, **more) -> TrainingArguments:
-    """How the Trainer trains on n sentences an epoch, into `work`; `settings` has seed, epochs, steps and rates.
+def training_arguments(
+    settings, steps: int | None, work: Path, n: int, where: torch.device, **more
+) -> TrainingArguments:
+    """How the Trainer trains on n sentences an epoch, into `work`: at most so many steps, and at most the epochs.
 
-    The best epoch by eval_loss is kept; `more` are further TrainingArguments.
+    settings: seed, epochs, batch_size and rates. The best epoch by eval_loss is kept; `more` are further
+    TrainingArguments.
     """
+    an_epoch = -(-n // settings.batch_size)
     args = TrainingArguments(
         output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps or -1,
+        max_steps=steps if steps and steps < settings.epochs * an_epoch else -1,
         per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
         eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
         metric_for_best_model="eval_loss", greater_is_better=False,
-        logging_steps=min(50, -(-n // settings.batch_size)),
+        logging_steps=min(50, an_epoch),
         bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
         dataloader_pin_memory=where.type == "cuda",
         dataloader_num_workers=min(8, os.cpu_count() or 1) if where.type == "cuda" else 0,
@@ -153,10 +157,10 @@ def training_arguments(settings, work: Path, n: int, where: torch.device, **more
     return args
 
 
-def stopped_by(trainer: TimedTrainer, settings) -> str:
+def stopped_by(trainer: TimedTrainer) -> str:
     """What ended a training: "time", "steps", "epochs", or "plateau" where validation no longer got better."""
     if trainer.clock.out_of_time:
         return "time"
-    if settings.max_steps and trainer.state.global_step >= settings.max_steps:
-        return "steps"
-    return "plateau" if trainer.state.epoch < settings.epochs else "epochs"
+    if trainer.state.global_step < trainer.state.max_steps:
+        return "plateau"
+    return "steps" if trainer.args.max_steps > 0 else "epochs"

@@ -88,7 +88,7 @@ def test_the_reference_is_the_no_vector_model_of_the_lowest_loss(run, tiny_model
 def test_a_language_model_is_the_runs_or_the_repositorys_or_trained(
     run, tmp_path, tiny_settings, tiny_material, monkeypatch
 ):
-    these = run, replace(tiny_settings, no_vector_minutes=0.05, epochs=1), tiny_material
+    these = run, replace(tiny_settings, no_vector_steps=3, epochs=1), tiny_material
     monkeypatch.setattr(controls, "SHIPPED", tmp_path / "shipped")
     model, whose = language_model(*these)
     assert whose == "trained here" and model.config.pooling == "constant"

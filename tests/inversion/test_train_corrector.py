@@ -235,7 +235,7 @@ def test_a_training_leaves_model_curve_and_record_and_is_loaded(
     again, read_curves = train_corrector(settings, inverter, run, tiny_material)
     assert len(begun) == 1 and same(again.state_dict(), model.state_dict())
     pd.testing.assert_frame_equal(read_curves, curves)
-    train_corrector(replace(settings, max_steps=1), inverter, run, tiny_material)
+    train_corrector(replace(settings, steps=1), inverter, run, tiny_material)
     assert len(begun) == 2 and TrainingRecord.read(folder).steps == 1
 
 
@@ -256,7 +256,7 @@ def test_an_attacker_learns_on_vectors_with_noise(run, settings, inverter, tiny_
     for noise in (0.0, 0.5):
         given.clear()
         measured.clear()
-        noisy = replace(settings, vector_noise=noise, max_steps=2, variant=f"noise_{noise:g}".replace(".", "_"))
+        noisy = replace(settings, vector_noise=noise, steps=2, variant=f"noise_{noise:g}".replace(".", "_"))
         train_corrector(noisy, inverter, run, tiny_material)
         lengths[noise] = torch.cat(given).norm(dim=1).mean().item(), measured[0]
     assert lengths[0.0][0] == pytest.approx(1, abs=1e-3) and lengths[0.5][0] > 1.02
@@ -296,9 +296,7 @@ def test_the_seed_decides_and_the_generator_is_left_alone(run, settings, inverte
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(len(found))
         expected = torch.random.get_rng_state()
-        train_corrector(
-            replace(settings, seed=seed, max_steps=2, corrected_texts=8), inverter, run / name, tiny_material
-        )
+        train_corrector(replace(settings, seed=seed, steps=2, corrected_texts=8), inverter, run / name, tiny_material)
         assert torch.equal(torch.random.get_rng_state(), expected)
         found.append(weights(run / name / "models" / "mean_decoder_32_corrector"))
     assert same(found[0], found[1]) and not same(found[0], found[2])
@@ -308,9 +306,9 @@ def test_another_inverter_makes_another_corrector(run, settings, inverter, tiny_
     other = as_corrector(inverter, settings)  # the same shape, and one weight of another value
     with torch.no_grad():
         other.decoder.vocabulary.bias[0] += 1
-    first, _ = train_corrector(replace(settings, max_steps=1), inverter, run, tiny_material)
-    second, _ = train_corrector(replace(settings, max_steps=1), other, run, tiny_material)
-    again, _ = train_corrector(replace(settings, max_steps=1), other, run, tiny_material)
+    first, _ = train_corrector(replace(settings, steps=1), inverter, run, tiny_material)
+    second, _ = train_corrector(replace(settings, steps=1), other, run, tiny_material)
+    again, _ = train_corrector(replace(settings, steps=1), other, run, tiny_material)
     assert not same(first.state_dict(), second.state_dict()) and same(second.state_dict(), again.state_dict())
 
 

@@ -6,7 +6,7 @@ from invlib.inversion.training_text import KINDS, compared, drawn
 from invlib.models.model import build_model
 from invlib.settings import load_preset
 
-COMMON = {"preset": "smoke", "minutes": 1.0, "max_steps": 4, "batch_size": 8, "n_validation": 4}
+COMMON = {"preset": "smoke", "steps": 4, "batch_size": 8, "n_validation": 4}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_row_a_kind(tiny_material, run, seen):
 
 def test_no_validation_headline_is_learned(tiny_material, run, seen):
     """None of the texts is a validation headline, whatever their kind."""
-    compared(tiny_material, run, [10], **COMMON | {"max_steps": 2})
+    compared(tiny_material, run, [10], **COMMON | {"steps": 2})
     validation = {tuple(ids) for ids in tiny_material.dataset("validation", layers=()).ids()}
     for _, texts in seen:
         assert not validation & {tuple(ids) for ids in texts}

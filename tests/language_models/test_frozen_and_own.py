@@ -109,7 +109,7 @@ def test_a_record_of_an_older_version_is_the_same_training(made, run, trainings)
     file = run / "a" / "language_models" / "lm_32" / "training.json"
     new = paths.read_json(file)
     old = {k: new[k] for k in ("data_hash", "seconds", "epochs", "tokens", "stopped_by", "validation_loss", "accuracy")}
-    settings = {k: v for k, v in new["settings"].items() if k not in ("max_steps", "sampled_negatives")}
+    settings = {k: v for k, v in new["settings"].items() if k not in ("steps", "sampled_negatives")}
     settings["candidates"] = new["settings"]["sampled_negatives"]
     paths.write_json(file, old | {"settings": settings, "words": new["encoder_hash"], "parameters": 1})
     made()
@@ -159,7 +159,7 @@ def test_the_best_epoch_is_kept_whole(made, tiny_material):
 
 def test_time_or_steps_end_a_training(made, run):
     made("time", minutes=1e-4, epochs=50)
-    made("steps", minutes=1e-4, epochs=50, max_steps=7)  # whatever the clock says
+    made("steps", epochs=50, steps=7)
     time, steps = (TrainingRecord.read(run / k / "language_models" / "lm_32") for k in ("time", "steps"))
     assert time.stopped_by == "time" and time.epochs < 1
     assert steps.stopped_by == "steps" and steps.steps == 7
@@ -332,9 +332,9 @@ def test_the_training_loss_is_the_models_own_on_average(tiny_encoder):
 
 def test_a_run_finds_its_language_models_or_a_named_one(made, run, tiny_lm_folder):
     made("a", width=64, variant=None)
-    settings = Settings(lm_widths=(64,), lm_minutes=3.0, n_validation=7)
+    settings = Settings(lm_widths=(64,), lm_steps=30, minutes=3.0, n_validation=7)
     (own,) = language_model_settings(settings)
-    assert (own.name, own.width, own.minutes, own.n_validation) == ("lm_64", 64, 3.0, 7)
+    assert (own.name, own.width, own.steps, own.minutes, own.n_validation) == ("lm_64", 64, 30, 3.0, 7)
     (long,) = language_model_settings(replace(settings, max_length=600, n_positions=600))
     assert (own.n_positions, long.max_length, long.n_positions) == (512, 600, 600)
     here = run / "a", "0123456789ab"

@@ -48,13 +48,13 @@ def test_a_run_without_hybrids_trains_one_as_the_ablations_are(trained, tiny_set
     asked = []
 
     def train(settings, run, material, purpose):
-        asked.append((settings.name, settings.minutes, settings.seed, run, purpose))
+        asked.append((settings.name, settings.steps, settings.seed, run, purpose))
         return tiny_model("hybrid"), None
 
     monkeypatch.setattr(compared, "train", train)
     settings = load_preset("smoke", rows="hybrid_96")
     look = compared.compare(trained(att_pool_64=0.3), settings, "mine")
-    assert asked == [("hybrid_96_plain", settings.ablation_minutes, 7, "mine", "ablation")]
+    assert asked == [("hybrid_96_plain", settings.ablation_steps, 7, "mine", "ablation")]
     assert list(look.models) == ["hybrid_96_plain", "att_pool_64"] and look.settings.variant == "plain"
 
 
@@ -62,9 +62,9 @@ def test_an_ablation_has_its_rows_values_and_ones_own(trained):
     run, settings = trained(att_pool_64=0.3), load_preset("cpu")
     found = compared.ablation_settings(run, settings, "last_only")
     assert found.name == "hybrid_384_last_only" and found.encoder_layers == ("last",)
-    assert found.minutes == settings.ablation_minutes and found.max_length == 16  # the run's
+    assert found.steps == settings.ablation_steps and found.max_length == 16  # the run's
     assert found.learning_rate == select_row(settings, "hybrid_384").learning_rate
     bare = compared.ablation_settings(run, settings, "no_prefix")
     assert bare.name == "multi_query_384_no_prefix"
-    mine = compared.ablation_settings(run, settings, "mine", vector_noise=0.3, minutes=5)
-    assert (mine.vector_noise, mine.minutes) == (0.3, 5)
+    mine = compared.ablation_settings(run, settings, "mine", vector_noise=0.3, steps=5)
+    assert (mine.vector_noise, mine.steps) == (0.3, 5)

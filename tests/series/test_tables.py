@@ -22,6 +22,31 @@ def test_results_table(finished):
     assert "†" in tables.legend(metrics) and "‡" in tables.legend(metrics)
 
 
+def test_a_model_that_was_cut_too_early_is_said_to_be_so(finished):
+    """In words: below its shuffled control, or worse than no vector at all. What steps or a plateau ended is not."""
+    rows = {
+        (row["model"], row["embedding_dim"], row["search"]): row for row in paths.read_json(finished / "metrics.json")
+    }
+    rnn, small, wide = (
+        rows[key] for key in (("rnn", 768, "greedy"), ("att_pool", 384, "greedy"), ("att_pool", 768, "greedy"))
+    )
+
+    def labels(**changes):
+        rnn.update(stopped_by=changes.get("rnn"))
+        small.update(stopped_by=changes.get("small"), recovered_bits=changes.get("bits"))
+        paths.write_json(finished / "metrics.json", [rnn, small, wide])
+        metrics = tables.load_metrics(finished)
+        return list(tables.results_table(metrics)["model"]), tables.too_early(finished)
+
+    words = "cut too early to mean anything"
+    assert labels(rnn="time", small="time", bits=-3.0) == (
+        [f"rnn, {words} †‡", f"att_pool, {words} †", "att_pool"], ["rnn_768", "att_pool_384"],
+    )  # fmt: skip
+    assert labels(rnn="steps", small="time", bits=3.0) == (["rnn †‡", "att_pool †", "att_pool"], [])
+    assert labels(rnn="plateau", small="steps", bits=-3.0) == (["rnn ‡", "att_pool †", "att_pool"], [])
+    assert tables.too_early(finished / "nowhere") == []
+
+
 def test_deck_table(finished):
     """Each BERTScore in a column of its scorer; what only one side has is a dash on the other."""
     table = tables.deck_table(tables.load_metrics(finished)).set_index(["model", "D"])

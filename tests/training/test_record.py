@@ -12,6 +12,7 @@ from invlib.settings import MODEL_GROUPS, Settings
 from invlib.training.record import (
     BEFORE,
     RENAMED,
+    VERSION,
     Identity,
     TrainingRecord,
     identity_of,
@@ -47,7 +48,7 @@ def test_a_model_depends_on_the_settings_of_data_model_and_training(tiny_setting
     assert json.loads(json.dumps(kept)) == kept
     measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch", "given"}
     measuring |= {"own_inverter", "limit_sizes", "n_inverted", "inversion_rounds", "judge"}
-    others = {"ablation_minutes", "ablations", "language_model", "lm_widths", "lm_minutes", "n_fitted", "fitting_steps"}
+    others = {"ablation_steps", "ablations", "language_model", "lm_widths", "lm_steps", "n_fitted", "fitting_steps"}
     assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - others
     mine = identity_of(tiny_settings, "abc", "e1")
     assert mine.same(identity_of(replace(tiny_settings, n_generate=3, rows=("rnn_8",)), "abc", "e1"))
@@ -59,12 +60,28 @@ def test_a_model_depends_on_the_settings_of_data_model_and_training(tiny_setting
 def test_a_record_of_version_1_is_migrated_by_name(tmp_path):
     paths.write_json(tmp_path / "training.json", OLD)
     record = TrainingRecord.read(tmp_path)
-    assert record.version == 2 and record.purpose == "ablation" and record.random_sentences == 4
+    assert record.version == VERSION and record.purpose == "ablation" and record.random_sentences == 4
     assert record.threads is None and record.steps is None  # nobody wrote them down
     s = record.settings
-    assert (s.numbers_per_piece, s.sampled_negatives, s.ablation_minutes, s.preset) == (32, 9, 3, "study")
-    assert (s.encoder_layers, s.schedule, s.max_steps) == (("last",), "plateau", None)  # what was done before they were
-    assert set(RENAMED.values()) <= set(Settings().values())
+    assert (s.numbers_per_piece, s.sampled_negatives, s.preset) == (32, 9, "study")
+    assert (s.encoder_layers, s.schedule, s.steps) == (("last",), "plateau", None)  # what was done before they were
+    assert set(RENAMED.values()) - {"no_vector_minutes", "ablation_minutes"} <= set(Settings().values())
+
+
+@pytest.mark.parametrize(
+    "row, limits", [("att_pool", (15, 7, None)), ("no_vector", (5, None, 7))], ids=["a model", "a no-vector control"]
+)
+def test_a_record_of_version_2_had_minutes_for_its_budget(tmp_path, tiny_settings, row, limits):
+    """They are the limit that it was trained under; the steps that it was to repeat are its steps."""
+    old = {"minutes": 15, "no_vector_minutes": 5, "max_steps": 7, "row": row}
+    made(tiny_settings, measuring={"preset": "study", "ablation_minutes": 3, "lm_minutes": 15}).write(tmp_path)
+    values = paths.read_json(tmp_path / "training.json") | {"version": 2}
+    values["settings"] = {k: v for k, v in values["settings"].items() if not k.endswith("steps")} | old
+    paths.write_json(tmp_path / "training.json", values)
+    record = TrainingRecord.read(tmp_path)
+    s = record.settings
+    assert (s.minutes, s.steps, s.no_vector_steps, s.ablation_steps) == (*limits, None) and record.version == VERSION
+    assert record.identity.settings.keys() == tiny_settings.values(*MODEL_GROUPS).keys()
 
 
 def test_a_setting_that_is_newer_than_a_record_means_what_was_done_before(tiny_settings, tmp_path):
@@ -79,13 +96,13 @@ def test_a_setting_that_is_newer_than_a_record_means_what_was_done_before(tiny_s
 
 def test_a_language_model_keeps_its_own_settings():
     values = migrated({"settings": {"width": 64}, "data_hash": "abc", "words": "w1", "seconds": 1.0})
-    assert Identity.of(values) == Identity({"width": 64, "max_steps": None}, "abc", "w1")
+    assert Identity.of(values) == Identity({"width": 64, "steps": None}, "abc", "w1")
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"version": 99}, "knows up to 2; update invlib"), ({"colour": "red"}, "colour"), ({"settings": None}, ""),
+        ({"version": 99}, "knows up to 3; update invlib"), ({"colour": "red"}, "colour"), ({"settings": None}, ""),
         ({"measuring": {"newer": 1}}, "newer"),
     ],
 )  # fmt: skip

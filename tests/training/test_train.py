@@ -169,17 +169,25 @@ def test_with_every_checkpoint_damaged_it_begins_anew(run, tiny_settings, tiny_m
     assert newest_whole_checkpoint(run / "nowhere") is None
 
 
-def test_a_published_training_is_repeated_step_for_step(run, tiny_settings, tiny_material):
-    """Whatever the minutes were: max_steps is what its record has, and the clock does not count."""
+def test_steps_end_a_training_and_repeat_one_that_was_stopped(run, tiny_settings, tiny_material):
+    """An epoch is five steps; one that its time limit or its epochs ended ends earlier."""
     limited = replace(tiny_settings, epochs=50, minutes=1e-6)
-    train(limited, run / "published", tiny_material)
-    steps = TrainingRecord.read(run / "published" / "models" / "att_pool_32").steps
-    train(replace(limited, max_steps=steps + 6), run / "again", tiny_material)
-    done = TrainingRecord.read(run / "again" / "models" / "att_pool_32")
-    assert done.steps == steps + 6 and done.stopped_by == "steps"
-    flat = replace(limited, max_steps=17, learning_rate=1e-12, stop_patience=1)  # nothing gets better
-    train(flat, run / "flat", tiny_material)
-    assert TrainingRecord.read(run / "flat" / "models" / "att_pool_32").steps == 17
+    train(limited, run / "stopped", tiny_material)
+    stopped = TrainingRecord.read(run / "stopped" / "models" / "att_pool_32")
+    assert stopped.stopped_by == "time" and stopped.steps < 7
+
+    def done(name, **changes):
+        train(replace(tiny_settings, **changes), run / name, tiny_material)
+        record = TrainingRecord.read(run / name / "models" / "att_pool_32")
+        return record.steps, record.stopped_by
+
+    assert done("again", epochs=50, steps=stopped.steps) == (stopped.steps, "steps")
+    assert same(*(weights(run / name / "models" / "att_pool_32") for name in ("stopped", "again")))
+    assert done("longer", epochs=50, steps=7) == (7, "steps")
+    assert done("epochs", epochs=1, steps=7) == done("none", epochs=1, steps=None) == (5, "epochs")
+    assert done("exactly", epochs=1, steps=5) == (5, "epochs")
+    flat = {"epochs": 50, "learning_rate": 1e-12, "stop_patience": 1}  # nothing gets better
+    assert done("flat", steps=27, **flat) == (10, "plateau")
 
 
 def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):
@@ -190,10 +198,10 @@ def test_a_time_limit_marks_the_row(run, tiny_settings, tiny_material):
     assert len(curves) == 1 and curves.validation_loss.notna().all()
 
 
-def test_a_no_vector_control_has_its_own_time_limit(run, tiny_settings, tiny_material):
-    settings = replace(tiny_settings, row="no_vector", epochs=50, minutes=60.0, no_vector_minutes=1e-6)
-    train(settings, run, tiny_material)
-    assert TrainingRecord.read(run / "models" / "no_vector_32").stopped_by == "time"
+def test_a_no_vector_control_has_steps_of_its_own(run, tiny_settings, tiny_material):
+    train(replace(tiny_settings, row="no_vector", epochs=50, steps=9, no_vector_steps=3), run, tiny_material)
+    done = TrainingRecord.read(run / "models" / "no_vector_32")
+    assert (done.steps, done.stopped_by) == (3, "steps")
 
 
 def test_a_plateau_stops_and_the_best_epoch_is_kept(run, tiny_settings, tiny_material):
@@ -361,13 +369,18 @@ def test_hybrid_learns_from_added_sentences_with_a_falling_rate(run, tiny_settin
     np.testing.assert_array_equal(made["token_embeddings"][:, :32], words)
 
 
-def test_a_rate_falls_with_the_time_that_is_over(run, tiny_settings, tiny_material, monkeypatch):
-    """Half of the minutes gone: half of the rate, however few of the steps are done."""
-    monkeypatch.setattr(Clock, "share", 0.5)
+def test_a_rate_falls_over_the_steps_whatever_the_clock_says(run, tiny_settings, tiny_material, monkeypatch):
+    """Under a time limit it follows the time, where that goes faster: half of it gone, half of the rate."""
     monkeypatch.setattr(trainer_module, "WARMUP", 1)
     settings = replace(tiny_settings, schedule="cosine", epochs=4, learning_rate=1e-3, sampled_negatives=0)
-    _, curves = train(settings, run, tiny_material)
-    assert curves.learning_rate.iloc[0] == pytest.approx(0.5e-3)
+    _, curves = train(replace(settings, steps=10), run / "steps", tiny_material)
+    _, limited = train(replace(settings, steps=10, minutes=60.0), run / "limited", tiny_material)
+    fifth, tenth = (0.5e-3 * (1 + np.cos(np.pi * done)) for done in (0.3, 0.8))  # as set one step before
+    for curve in (curves, limited):
+        assert curve.learning_rate.tolist() == pytest.approx([fifth, tenth])
+    monkeypatch.setattr(Clock, "share", 0.5)
+    _, late = train(replace(settings, steps=20), run / "late", tiny_material)
+    assert late.learning_rate.iloc[0] == pytest.approx(0.5e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -184,11 +184,11 @@ def drawing_part(slide: Slide, part: dict, folder: Path) -> Part:
 
 
 def unfinished(models: tuple[str, ...], folder: Path) -> str:
-    """Which of these models their time limit stopped before their plateau, as a line; empty where none was."""
+    """Which of these models their limit stopped before their plateau, as a line; empty where none was."""
     if not models:
         return ""
     rows = views.greedy_rows(folder)
-    cut = [name for name in models if rows[name].get("stopped_by") == "time"]
+    cut = [name for name in models if rows[name].get("stopped_by") in tables.LIMITS]
     whose = "every trained model here" if len(cut) == len(models) else ", ".join(cut)
     return f'<p class="legend">{whose}: {tables.MARKS[tables.TIME_MARK]}</p>' if cut else ""
 
