@@ -235,21 +235,11 @@ def train_language_model(
     if training.done:
         return load_causal_lm(str(folder)), pd.read_csv(curve_file)
     train_ids, n_cut = encoder.cut_ids(corpus.splits["train"]["text"], settings.max_length)
-    validation = list(corpus.splits["validation"]["text"])[: settings.n_validation]
-    headlines = [ids[1:] for ids in encoder.cut_ids(validation, settings.max_length)[0]]
-    blocks = pack_blocks(train_ids, settings.block)
     with training, torch.random.fork_rng():  # the Trainer seeds torch's own generator
-        model = fresh_model(settings, encoder)
-        clock = Clock(settings.name, settings.minutes, run, training.work / "clock.json")
-        trainer = LanguageModelTrainer(
-            model=model, clock=clock, bos_token_id=encoder.bos_token_id, headlines=headlines,
-            sampled_negatives=settings.sampled_negatives,
-            train_dataset=[{"input_ids": block, "labels": block} for block in blocks], eval_dataset=headlines,
-            callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)],
-            args=training_arguments(settings, settings.steps, training.work, len(blocks), device()),
-        )  # fmt: skip
-        trainer.remove_callback(PrinterCallback)  # the curve and the run's log have its lines
-        about = f"{model.num_parameters():,} parameters, {blocks.numel():,} tokens, {n_cut} headlines cut"
+        trainer = build_trainer(settings, train_ids, corpus, encoder, run, training.work)
+        model, clock = trainer.model, trainer.clock
+        tokens = sum(item["input_ids"].numel() for item in trainer.train_dataset)
+        about = f"{model.num_parameters():,} parameters, {tokens:,} tokens, {n_cut} headlines cut"
         paths.log_line(run, f"{settings.name} starts: {about}")
         with quiet_loading():
             trainer.train(resume_from_checkpoint=training.checkpoint)
@@ -258,7 +248,7 @@ def train_language_model(
         record = TrainingRecord(
             training.identity, clock.seconds, float(curve.epoch.iloc[-1]), stopped_by(trainer),
             float(best.validation_loss), float(best.accuracy), steps=trainer.state.global_step,
-            train_headlines=len(train_ids), cut_headlines=n_cut, tokens=blocks.numel(),
+            train_headlines=len(train_ids), cut_headlines=n_cut, tokens=tokens,
             parameters=model.num_parameters(),
         )  # fmt: skip
 
@@ -274,6 +264,26 @@ def train_language_model(
         f"validation loss {record.validation_loss:.3f} accuracy {record.accuracy:.3f}",
     )
     return load_causal_lm(str(folder)), pd.read_csv(curve_file)  # as they are read when the model is loaded
+
+
+def build_trainer(
+    settings: LanguageModelSettings, train_ids: list[list[int]], corpus: Corpus, encoder: FrozenEncoder, run: Path,
+    work: Path,
+) -> LanguageModelTrainer:  # fmt: skip
+    """The Trainer of a fresh model on the training headlines' ids, with its clock; its files are in `work`."""
+    validation = list(corpus.splits["validation"]["text"])[: settings.n_validation]
+    headlines = [ids[1:] for ids in encoder.cut_ids(validation, settings.max_length)[0]]
+    blocks = pack_blocks(train_ids, settings.block)
+    clock = Clock(settings.name, settings.minutes, run, work / "clock.json")
+    trainer = LanguageModelTrainer(
+        model=fresh_model(settings, encoder), clock=clock, bos_token_id=encoder.bos_token_id, headlines=headlines,
+        sampled_negatives=settings.sampled_negatives,
+        train_dataset=[{"input_ids": block, "labels": block} for block in blocks], eval_dataset=headlines,
+        callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)],
+        args=training_arguments(settings, settings.steps, work, len(blocks), device()),
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)  # the curve and the run's log have its lines
+    return trainer
 
 
 def curve_of(history: list[dict]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pathlib import Path
 from invlib import paths
 from invlib.encoders.material import load_corpus
 from invlib.series import compare, preflight, tables
+from invlib.series.duration import FILE, duration
 from invlib.series.notebooks import (
     NotebookFailed,
     execute,
@@ -28,7 +29,7 @@ from invlib.settings import Settings, auto_preset, device, load_preset, read_pre
 from invlib.training.record import records
 
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "bert-score", "sacrebleu", "numpy", "pandas")
-OWN = ("notebooks", "log.txt", "settings.json")  # what the runner writes into a run, not a notebook
+OWN = ("notebooks", "log.txt", "settings.json", FILE)  # what the runner writes into a run, not a notebook
 
 
 def produced(folder: Path, start: float) -> str:
@@ -180,12 +181,15 @@ def main(argv: list[str] | None = None) -> int:
     if missing := [check.name for check in found if not check.ok]:
         print(f"invlib.series: missing: {', '.join(missing)}; nothing was started", file=sys.stderr)
         return 2
-    minutes = [plan.get("minutes", {}).get(number_of(path)) for path in chosen]
-    unknown = f", and {minutes.count(None)} of a time not known yet" if None in minutes else ""
-    print(f"notebooks: {len(chosen)}, about {round(sum(filter(None, minutes)))} min{unknown}; progress is in "
-          f"{folder / 'log.txt'}\n", flush=True)  # fmt: skip
     try:
         write_settings(folder, settings, parameters)
+        print(f"notebooks: {len(chosen)}, ", end="", flush=True)  # timing takes a moment
+        try:
+            took = duration(settings, [number_of(path) for path in chosen], folder)
+        except ValueError as error:  # a row that can't be built
+            print(f"\ninvlib.series: {error}", file=sys.stderr)
+            return 2
+        print(f"{took}; progress is in {folder / 'log.txt'}\n", flush=True)
         run_series(chosen, folder, parameters, resume=args.resume)
         write_settings(folder, settings, parameters, done=True)  # again: now with the hash of the data that was read
     except (NotebookFailed, KeyboardInterrupt, OSError) as error:  # OSError: it can't be written, or the disk is full

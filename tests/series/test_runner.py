@@ -11,7 +11,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from invlib import paths
-from invlib.series import notebooks, preflight, runner
+from invlib.series import duration, notebooks, preflight, runner
 
 PARAMETERS = 'preset = "auto"\nrun = None\ndata = None\nencoder = None\nscorers = None\nrows = None\nseed = None'
 WRITE = "import os, pathlib\nfolder = pathlib.Path(os.environ['INVLIB_RUN'])\n"
@@ -37,7 +37,7 @@ def workbook(tmp_path, monkeypatch):
     paths.NOTEBOOKS.mkdir()
     presets = {
         "smoke": {"rows": ["rnn_8"]},
-        "cpu": {"rows": ["rnn_8"]},
+        "cpu": {"rows": ["rnn_8"], "steps": 600},
         "runner": {"cpu": {"minutes": {"00": 1, "01": 2}, "disk_gb": 0}, "smoke": {"minutes": {"01": 1}}},
     }
     (paths.NOTEBOOKS / "presets.yaml").write_text(yaml.safe_dump(presets))
@@ -48,6 +48,7 @@ def workbook(tmp_path, monkeypatch):
     nbformat.write(first, paths.NOTEBOOKS / "00_first.ipynb")
     nbformat.write(second, paths.NOTEBOOKS / "01_second.ipynb")
     monkeypatch.setattr(preflight, "preflight", lambda *_: [preflight.Check("data", True, "here")])
+    monkeypatch.setattr(duration, "known", lambda *_: {"hidden_size": 8, "seconds": {"rnn_8": 0.1}})
     monkeypatch.setattr(runner, "load_corpus", lambda _: SimpleNamespace(data_hash="0123456789ab"))
     return tmp_path
 
@@ -88,7 +89,7 @@ def test_a_whole_series(workbook, capsys):
     assert settings["data_hash"] == "0123456789ab"  # no model was trained; publishing compares it
     assert "01_second done" in (folder / "log.txt").read_text()
     printed = capsys.readouterr().out
-    assert "notebooks: 2, about 3 min; progress" in printed
+    assert "notebooks: 2, about 4 min, 1 of them for training, timed here; progress" in printed
     assert next(line for line in printed.splitlines() if line.startswith("00_first")).endswith("s  first.txt")
     assert "this run" in printed and "published" in printed and "0.552" in printed
 
@@ -291,6 +292,16 @@ def test_what_is_missing_is_told_at_once(workbook, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert "-> get some" in shown.out and "-> free some" in shown.out and "missing: data, disk" in shown.err
     assert not paths.RUNS.exists()
+
+
+def test_a_row_that_cant_be_timed_is_told_before_a_notebook_starts(workbook, monkeypatch, capsys):
+    def wrong(*_):
+        raise ValueError("no vector of 7 numbers")
+
+    monkeypatch.setattr(duration, "known", wrong)
+    assert runner.main(["--preset", "cpu", "--run", "mine"]) == 2
+    assert "invlib.series: no vector of 7 numbers" in capsys.readouterr().err
+    assert not (paths.RUNS / "mine" / "notebooks").exists()
 
 
 def test_environment_is_put_back(monkeypatch):
