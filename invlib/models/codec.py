@@ -3,8 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from invlib.encoders.batches import StatesDataset
+from invlib.encoders.frozen import FrozenEncoder
+
+Vectors: TypeAlias = ArrayLike | Tensor  # (N, D): an array, a tensor, a list of lists
 
 
 @dataclass(frozen=True)
@@ -22,27 +30,39 @@ class Decoded:
 
 
 class Codec:
-    """The interface that evaluation and probes use. A subclass has also
+    """The interface that evaluation and probes use.
 
-    - encode(texts, batch_size): sentences -> (N, D) float32; ValueError for one that is empty or too long;
-    - vectors_of(dataset): the vectors of a `StatesDataset`'s sentences, (N, D) float32;
-    - generate_ids(z, num_beams, **search): vectors (N, D) -> word-piece ids of each text, without [CLS], with the end
-      token where it was generated;
-    - encoder, its `FrozenEncoder`; config: max_length, embedding_dim, and the special ids.
-
-    components: the PCA (H, p) of the encoder's sentence embedding that makes a vector's first p numbers, or None.
+    config: max_length, embedding_dim, and the special ids. components: the PCA (H, p) of the encoder's sentence
+    embedding that makes a vector's first p numbers, or None.
     """
 
+    encoder: FrozenEncoder
+    config: Any
     components: np.ndarray | None = None
 
-    def token_log_probabilities(self, z, ids: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+    def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """Sentences -> (N, D) float32; ValueError for one that is empty or too long."""
+        raise NotImplementedError
+
+    def vectors_of(self, dataset: StatesDataset) -> np.ndarray:
+        """The vectors of a data set's sentences, (N, D) float32."""
+        raise NotImplementedError
+
+    def generate_ids(self, z: Vectors, num_beams: int = 1) -> list[list[int]]:
+        """Vectors (N, D) -> word-piece ids of each text, without [CLS], with the end token where it was generated.
+
+        A subclass may take further options of its search.
+        """
+        raise NotImplementedError
+
+    def token_log_probabilities(self, z: Vectors, ids: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         """The log-probability in nats of each piece given the vector and the pieces before it: a tuple a sentence.
 
         z (N, D); ids: N lists as `generate_ids` gives them. ValueError where there are none.
         """
         raise ValueError(f"{type(self).__name__} has no probabilities: its texts are read, not predicted")
 
-    def token_probabilities(self, z, ids: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+    def token_probabilities(self, z: Vectors, ids: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         """The probability of each piece; arguments and errors as `token_log_probabilities`."""
         return [tuple(map(math.exp, row)) for row in self.token_log_probabilities(z, ids)]
 
@@ -50,7 +70,19 @@ class Codec:
         """Texts of word-piece ids, as the encoder's tokenizer spells them."""
         return self.encoder.text(ids)
 
-    def decode(self, z, num_beams: int = 1, return_scores: bool = False, **search) -> list[str] | list[Decoded]:
+    @overload
+    def decode(
+        self, z: Vectors, num_beams: int = 1, return_scores: Literal[False] = False, **search: Any
+    ) -> list[str]: ...
+
+    @overload
+    def decode(
+        self, z: Vectors, num_beams: int = 1, *, return_scores: Literal[True], **search: Any
+    ) -> list[Decoded]: ...
+
+    def decode(
+        self, z: Vectors, num_beams: int = 1, return_scores: bool = False, **search: Any
+    ) -> list[str] | list[Decoded]:
         """Vectors (N, D) -> texts, by greedy search or, with num_beams > 1, beam search.
 
         return_scores: each text as `Decoded`, its scores teacher-forced, at temperature 1, whatever the search.
@@ -69,21 +101,28 @@ class Codec:
         """decode(encode(texts))."""
         return self.decode(self.encode(texts), num_beams=num_beams)
 
-    def check_vectors(self, z) -> np.ndarray:
-        """The vectors as a (N, D) float32 array; ValueError for a wrong width or shape, NaN or infinity."""
+    def check_vectors(self, z: Vectors) -> np.ndarray:
+        """The vectors as a (N, D) float32 array; ValueError for a wrong width, no real numbers, NaN or infinity."""
         expected = f"expected numbers of shape (N, {self.config.embedding_dim})"
         try:
-            z = np.array(z.detach().float().cpu().numpy() if hasattr(z, "detach") else z, dtype=np.float32, order="C")
+            if hasattr(z, "detach"):  # a tensor; numpy has no bfloat16
+                z = z.detach().cpu()
+                z = (z.float() if z.is_floating_point() else z).numpy()
+            found = np.ma.filled(z, np.nan)  # a masked number is none
+            if found.dtype.kind not in "fiu":
+                raise TypeError(f"got {found.dtype}")
+            with np.errstate(over="ignore"):
+                z = np.array(found, dtype=np.float32, order="C")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{expected}: {error}") from error
         if z.ndim != 2 or z.shape[1] != self.config.embedding_dim:
             raise ValueError(f"{expected}, got {z.shape}; decode what this model's encode gave")
         if bad := np.flatnonzero(~np.isfinite(z).all(1)).tolist():
-            raise ValueError(f"vectors {bad[:5]} hold NaN or infinity; every number must be finite")
+            raise ValueError(f"vectors {bad[:5]} hold NaN or infinity; every number must be finite in float32")
         return z
 
 
-def split(rows, batch_size: int) -> list:
+def split(rows: Any, batch_size: int) -> list:
     """The rows in parts of `batch_size`, the last one smaller; ValueError for a batch size below 1."""
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: give at least 1")

@@ -104,7 +104,13 @@ def test_settings_that_name_no_model_build_none(tiny_settings, tiny_encoder):
         (torch.zeros(2, 33), r"\(2, 33\)"),
         ([[0.0] * 32, [float("nan")] * 32], r"\[1\].*NaN"),
         (np.full((1, 32), np.inf), "infinity"),
-        (None, "32"), ([[0.0, 1.0], [2.0]], "32"), ([["a"] * 32], "32"),
+        (None, "32"), ([[0.0, 1.0], [2.0]], "32"), ([["a"] * 32], "32"), ([], r"\(0,\)"), ({}, "32"),
+        # what numpy would make numbers of: text, yes and no, the real half of a complex number, what a mask hides
+        ([["1"] * 32], "got <U1"), (np.ones((1, 32), bool), "got bool"), (torch.ones(1, 32) > 0, "got bool"),
+        (np.ones((1, 32), complex), "got complex128"), (torch.ones(1, 32, dtype=torch.cfloat), "got complex64"),
+        (np.ones((1, 32), object), "got object"), (np.zeros((1, 32), "M8[s]"), r"got datetime64\[s\]"),
+        (np.ma.masked_equal(np.eye(1, 32), 0), r"\[0\] hold NaN"), (np.full((1, 32), 1e300), "finite in float32"),
+        (torch.eye(2, 32).to_sparse(), "32"),
     ],
 )  # fmt: skip
 def test_a_vector_that_cant_be_decoded_is_named(tiny_model, bad, match):
