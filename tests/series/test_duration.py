@@ -12,7 +12,7 @@ from invlib.series.duration import duration, known, planned, training_minutes
 from invlib.series.timing import step_seconds
 from invlib.settings import load_preset, read_presets
 
-ALL = ["00", "01", "02", "03", "04", "05", "06", "07"]
+ALL = ["00", "01", "02", "03", "04", "05", "06", "07", "appendix"]
 
 
 @pytest.fixture
