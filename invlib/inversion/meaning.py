@@ -2,7 +2,8 @@
 
 A hybrid's code says a headline word by word, and nothing between two headlines. Where its prefix is the encoder's
 whole sentence embedding, the prefix can be inverted as that is (invert.py). Which half speaks, the decoder's own doubt
-decides: one that was trained with noise of every strength knows how sure it is.
+decides, one that was trained with noise of every strength knows how sure it is; and the code's length: all codes are
+written with the same, noise makes them longer, and a mixture of two is shorter.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from invlib.inversion.invert import Chain, invert
 from invlib.models.codec import Codec
 
 TRUSTED = 0.5  # mean probability of a text's pieces from which on the code is taken at its word
+MIXED, CLEAR = 0.85, 0.95  # a code of less than this length is no headline's, unless its text is as probable as this
 BETWEEN = Chain(complements=4)
 
 
@@ -49,9 +51,11 @@ class MeaningReader(Codec):
         """As `Codec` says; num_beams and search are for reading the code."""
         z = self.check_vectors(z)
         ids = self.model.generate_ids(z, num_beams=num_beams, **search)
-        self.inverted = self.trust(z, ids) < self.trusted
+        trust, size = self.trust(z, ids), len(self.components)
+        length = np.linalg.norm(z[:, size:], axis=1) / self.config.code_weight
+        self.inverted = (trust < self.trusted) | ((length < MIXED) & (trust < CLEAR))
         if self.inverted.any():
-            prefix = z[self.inverted, : len(self.components)] @ self.components.T
+            prefix = z[self.inverted, :size] @ self.components.T
             for k, found in zip(
                 np.flatnonzero(self.inverted), invert(self.inverter, prefix, self.chain, seed), strict=True
             ):

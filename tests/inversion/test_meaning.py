@@ -52,6 +52,17 @@ def test_of_any_other_vector_the_meaning_is_inverted(hybrid, inverter, texts, ve
     assert found[1:] == expected and reader.decode(z)[1:] == reader.text(expected)
 
 
+def test_a_code_that_is_too_short_is_a_mixture_unless_its_text_is_clear(hybrid, inverter, texts, trusts):
+    reader = MeaningReader(hybrid, inverter, QUICK)
+    a, b, c = reader.encode(inverter.text(texts[:3]))
+    size = len(reader.components)
+    louder = np.concatenate([a[:size], 2 * a[size:]])  # as noise makes it
+    trusts([0.9, 0.9, 0.9, 0.99])
+    reader.generate_ids(np.stack([a, louder, (b + c) / 2, (b + c) / 2]))
+    length = np.linalg.norm((b + c)[size:] / 2) / hybrid.config.code_weight
+    assert length < 0.85 and reader.inverted.tolist() == [False, False, True, False]
+
+
 def test_trust_is_the_mean_probability_of_a_texts_pieces(hybrid, inverter, texts):
     reader = MeaningReader(hybrid, inverter)
     z = reader.encode(inverter.text(texts[:2]))
