@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run train lossless lab slides publish test test-all bench bundle lint clean distclean
+.PHONY: help env run train lossless lab slides class publish test test-all bench bundle lint clean distclean
 # glibc keeps what a training step frees for the next one, which else spends half of its time on page faults
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 2147483647
@@ -45,6 +45,9 @@ lab: env  ## JupyterLab on the whole repository (13_latent_lab needs no data), o
 
 slides: env  ## the talk as one HTML file that needs no network (build/slides.html), and a PDF where Chromium is found
 	$(PY) -m invlib.series.slides $(ARGS)
+
+class: env  ## the notebooks for students, without solutions and outputs (build/class)
+	$(PY) -m invlib.series.student_copies $(ARGS)
 
 publish: env  ## a run's notebooks, results and figures into the repository: RUN=last NAME=study
 	@if [ -z "$(RUN)" ]; then echo "name the run: make publish RUN=last (a name under runs/, or a folder)" >&2; exit 2; fi

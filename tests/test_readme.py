@@ -3,7 +3,7 @@
 import re
 
 from invlib import paths
-from invlib.series import tables
+from invlib.series import findings, tables
 
 README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -33,6 +33,33 @@ def test_the_lines_that_train_run(tmp_path, monkeypatch, capsys):
     assert re.search(r"^(0\.\d+|[01]\.0)$", capsys.readouterr().out, flags=re.MULTILINE)
 
 
+def without_tables(text: str) -> str:
+    return re.sub(r"<!-- table:\w+ -->.*?<!-- /table -->", "", text, flags=re.DOTALL)
+
+
+def test_the_answer_comes_first_and_is_short():
+    """Title, question, answer, then the one figure, with alt text; 600 words at most before a reader can run it."""
+    before = README[: README.index("## Run it")]
+    prose = re.sub(r"<!-- .*? -->", "", without_tables(before))
+    assert 200 < len(prose.split()) <= 600
+    parts = [before.index(part) for part in ("<!-- findings:README_answer -->", "](figures/", "<!-- table:results -->")]
+    assert parts == sorted(parts) and before.count("](figures/") == 1
+    assert len(re.search(r"!\[(.*?)\]\(figures/hero.png\)", before, flags=re.DOTALL)[1].split()) > 20
+    assert all(f"<!-- table:{name} -->" in before for name in ("results", "deck", "examples"))
+
+
+def test_no_measured_figure_is_typed():
+    """Shares, correlations and bits stand in the tables' and the findings' blocks alone."""
+    prose = re.sub(r"<!-- findings:\w+ -->.*?<!-- /findings -->", "", without_tables(README), flags=re.DOTALL)
+    prose = re.sub(r"```.*?```|`[^`]*`", "", prose[: prose.index("## Read the code")], flags=re.DOTALL)
+    assert re.findall(r"\d ?%|\b[01]\.\d+\b", prose) == []
+
+
+def test_sentences_are_those_of_the_published_results():
+    assert findings.rebuild_readme(README, tables.published()) == README
+    assert findings.unsupported() == []
+
+
 def test_tables_are_those_of_the_published_results():
     if tables.published() is None:
         assert not re.search(r"^\|.*\d\.\d", README, flags=re.MULTILINE), "README.md has figures that no run made"
@@ -46,11 +73,12 @@ def test_tables_are_those_of_the_published_results():
 
 def test_links_lead_somewhere():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert len(links) > 20
+    assert len(links) > 20 and "CITATION.cff" in links
     assert [link for link in links if not (paths.ROOT / link).exists()] == []
 
 
 def test_the_commands_exist():
     makefile = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
+    assert README.index("git clone") < README.index("make run")
     for command in set(re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.MULTILINE)):
         assert re.search(rf"^{command}:", makefile, flags=re.MULTILINE), command

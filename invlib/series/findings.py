@@ -1,11 +1,13 @@
-"""What each notebook found: the sentences of notebooks/findings.yaml, with the figures of the published run in them.
+"""What each notebook and README.md say: the sentences of notebooks/findings.yaml, with the published run's figures.
 
 A sentence names its figures as [file, row, column]; a fourth word joins the values of several rows. A string in the
 place of the list is a formula over the figures before it. `holds` is a formula too: what the sentence says has to be
 true of its own figures, or it is not shown.
 """
 
+import re
 import string
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from invlib.series import tables
 from invlib.series.notebooks import notebooks_of
 
 TAG = "findings"  # of the cell that shows the sentences
+BLOCK = re.compile(r"(<!-- findings:(\w+) -->)\n.*?(<!-- /findings -->)", flags=re.DOTALL)  # of README.md
 JOINED = {"max": max, "min": min, "mean": np.mean, "count": len}
 
 
@@ -145,10 +148,28 @@ def markdown(notebook: str, run: str | Path | None = None) -> str:
     return "\n".join(lines)
 
 
+def rebuild_readme(text: str, folder: Path) -> str:
+    """README.md's text with its sentences (`<!-- findings:NAME --> ... <!-- /findings -->`) of a published run.
+
+    What the run does not support is left out, as in a notebook; KeyError for a name that findings.yaml lacks.
+    """
+
+    def fill(match: re.Match) -> str:
+        sentences = []
+        for finding in read_findings()[match[2]]:
+            with suppress(Unsupported):
+                sentences.append(stated(folder, finding))
+        listed = sentences if len(sentences) == 1 else [f"- {sentence}" for sentence in sentences]
+        return "\n".join((match[1], *listed, match[3]))
+
+    return BLOCK.sub(fill, text)
+
+
 def unsupported() -> list[str]:
-    """Why sentences of the notebooks in the repository are left out; empty where all hold."""
-    folder, reasons = tables.published(), []
-    for name in [path.stem for path, _ in shown()] if folder else ():
+    """Why sentences of README.md and of the notebooks in the repository are left out; empty where all hold."""
+    folder, readme, reasons = tables.published(), paths.ROOT / "README.md", []
+    names = [match[2] for match in BLOCK.finditer(readme.read_text(encoding="utf-8") if readme.is_file() else "")]
+    for name in names + [path.stem for path, _ in shown()] if folder else ():
         for finding in read_findings()[name]:
             try:
                 stated(folder, finding)

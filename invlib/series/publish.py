@@ -21,8 +21,9 @@ from invlib.models.model import InvertibleSentenceModel
 from invlib.series import findings, tables
 from invlib.series.notebooks import is_complete, notebooks_of
 from invlib.training.record import TrainingRecord
+from invlib.views import hero
 
-SCREENSHOTS = "slides_"  # how the figures begin that are no notebook's
+NO_NOTEBOOKS = ("slides_", "hero")  # how the figures begin that are no notebook's
 LARGEST_MODEL = 15_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
@@ -78,7 +79,7 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
     if (shown := tables.published()) not in (None, target):
         texts, figures = {}, {}
         notes.append(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
-    old_figures = [path for path in sorted(paths.FIGURES.glob("*.png")) if not path.name.startswith(SCREENSHOTS)]
+    old_figures = [path for path in sorted(paths.FIGURES.glob("*.png")) if not path.name.startswith(NO_NOTEBOOKS)]
     gone = [path for path in old_figures if whole and figures and path.name not in figures]
     for path in gone:
         path.unlink()
@@ -92,7 +93,9 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
     }
     notes += [f"{words}: {', '.join(names)}" for words, names in changes.items() if names]
     written = list(dict.fromkeys(written + rebuild()))
-    return written, notes + [f"left out of what the notebooks found: {reason}" for reason in findings.unsupported()]
+    if shown and (missing := hero.lacking(shown)):
+        notes.append(f"figures/hero.png stays as it was: results/{shown.name} lacks {', '.join(missing)}")
+    return written, notes + [f"left out of README.md or a notebook: {reason}" for reason in findings.unsupported()]
 
 
 def check_rows(folder: Path, target: Path) -> None:
@@ -155,11 +158,14 @@ def publish_model(run: str | Path, name: str) -> list[Path]:
 
 
 def rebuild() -> list[Path]:
-    """Make the tables of both READMEs and the notebooks' findings anew from results/; returns the files written."""
+    """Make README.md's tables, sentences and figure and the notebooks' findings anew; returns the files written."""
     written = [paths.write_text(paths.RESULTS / "README.md", tables.results_readme())]
     readme, shown = paths.ROOT / "README.md", tables.published()
     if readme.is_file() and shown:
-        written.append(paths.write_text(readme, tables.rebuild_readme(readme.read_text(encoding="utf-8"), shown)))
+        text = findings.rebuild_readme(tables.rebuild_readme(readme.read_text(encoding="utf-8"), shown), shown)
+        written.append(paths.write_text(readme, text))
+    if shown and not hero.lacking(shown):
+        written.append(hero.write(shown))
     return written + (findings.refresh() if shown else [])
 
 

@@ -48,10 +48,14 @@ def literal(text) -> str:
 
 
 def save_figure(fig: Figure, name: str, run: str | Path | None = None) -> Path:
-    """Write <run>/figures/<name>.png under a temporary name, rename it, and return its path."""
+    """`write_png` to <run>/figures/<name>.png."""
+    return write_png(fig, paths.run_folder(run) / "figures" / f"{name}.png")
+
+
+def write_png(fig: Figure, path: Path) -> Path:
+    """Write a figure under a temporary name, rename it, and return its path."""
     picture = io.BytesIO()
     fig.savefig(picture, format="png", metadata={"Software": None})  # no version in it: same figure, same bytes
-    path = paths.run_folder(run) / "figures" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     partial.write_bytes(picture.getvalue())

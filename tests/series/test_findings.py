@@ -58,7 +58,7 @@ def finding():
 def test_a_sentence_is_supported_by_the_published_run(finding):
     """A new run that says otherwise makes this fail: mend the sentence, and what README.md says of it."""
     text = findings.stated(tables.published(), finding)
-    assert not re.search(r"[{}]|\bnan\b", text) and text[0].isupper() and text.endswith(".")
+    assert not re.search(r"[{}]|\bnan\b", text) and text.strip("*")[0].isupper() and text.strip("*").endswith(".")
 
 
 @pytest.mark.parametrize("finding", SENTENCES)
@@ -185,4 +185,18 @@ def test_publishing_writes_the_new_figures_and_says_what_no_longer_holds(small, 
 def test_the_file_is_data_of_the_package():
     link = paths.PACKAGE / "findings.yaml"
     assert link.is_symlink() and yaml.safe_load(link.read_text()) == findings.read_findings()
-    assert set(findings.read_findings()) == set(NOTEBOOKS)
+    readme = [match[2] for match in findings.BLOCK.finditer((paths.ROOT / "README.md").read_text(encoding="utf-8"))]
+    assert readme and set(findings.read_findings()) == {*NOTEBOOKS, *readme}
+
+
+def test_readmes_sentences_are_filled_in_and_reported_as_the_notebooks_are(small):
+    """Between their marks; what does not hold is left out, and publishing says so."""
+    readme = paths.ROOT / "README.md"
+    readme.write_text("before\n<!-- findings:00_a -->\nold\n<!-- /findings -->\nafter\n")
+    publish.rebuild()
+    sentence = "`wide` has 0.75, `small` 0.50, a difference of +0.25."
+    assert readme.read_text() == f"before\n<!-- findings:00_a -->\n{sentence}\n<!-- /findings -->\nafter\n"
+    assert findings.unsupported() == []
+    write(small, 0.5, 0.75)
+    publish.rebuild()
+    assert "wide" not in readme.read_text() and len(findings.unsupported()) == 2  # README.md and the notebook
