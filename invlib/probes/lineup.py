@@ -26,7 +26,7 @@ ROWS = ("hybrid", "att_pool", "mean_decoder")  # of a run's models, those that h
 SIZES = 384, 768  # of packed_ids; the arithmetic code has the first
 PIECES = 30  # of a text, that packed_ids have room for: 99 % of headlines are shorter
 MADE_FOR_DB = 3  # the noise that the arithmetic code is made for
-CODED = 500  # training headlines that its payload sizes are chosen by
+CODED = 200  # training headlines that its payload sizes are chosen by
 
 
 def lineup(run: str | Path | None, settings: Settings, material: Material, data: CardData) -> dict[str, System]:
