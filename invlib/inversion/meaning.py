@@ -1,9 +1,9 @@
 """One vector, read twice: its code where that can be trusted, its meaning where not.
 
 A hybrid's code says a headline word by word, and nothing between two headlines. Where its prefix is the encoder's
-whole sentence embedding, the prefix can be inverted as that is (invert.py). Which half speaks, the decoder's own doubt
-decides, one that was trained with noise of every strength knows how sure it is; and the code's length: all codes are
-written with the same, noise makes them longer, and a mixture of two is shorter.
+whole sentence embedding, the prefix can be inverted as that is (invert.py). Which half speaks, three signs decide: the
+decoder's own doubt, for one that was trained with noise of every strength knows how sure it is; the code's length, for
+all codes are written with the same; and whether the code's text means what the prefix means.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from invlib.inversion.invert import Chain, invert
+from invlib.measures.similarity import unit
 from invlib.models.codec import Codec
 
 TRUSTED = 0.5  # mean probability of a text's pieces from which on the code is taken at its word
-MIXED, CLEAR = 0.85, 0.95  # a code of less than this length is no headline's, unless its text is as probable as this
+MIXED = 0.93  # a code of less than this length is no headline's: noise makes codes longer, and a mixture is shorter
+AGREES = 0.9  # cosine of a text's embedding to the prefix from which on a mixed code is taken at its word all the same
 BETWEEN = Chain(complements=4)
 
 
@@ -47,17 +49,25 @@ class MeaningReader(Codec):
         trust[said] = [np.exp(np.mean(row)) for row in found]
         return trust
 
+    def agreement(self, prefix: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        """The cosine of each text's embedding to its prefix (N, H), as embeddings: (N,), 0 for an empty text."""
+        found, said = np.zeros(len(texts)), [k for k, text in enumerate(texts) if text.strip()]
+        if said:
+            own = self.encoder.sentence_embedding([texts[k] for k in said], self.config.max_length).numpy()
+            found[said] = (unit(own) * unit(prefix[said])).sum(1)
+        return found
+
     def generate_ids(self, z, num_beams: int = 1, seed: int = 0, **search) -> list[list[int]]:
         """As `Codec` says; num_beams and search are for reading the code."""
-        z = self.check_vectors(z)
+        z, size = self.check_vectors(z), len(self.components)
         ids = self.model.generate_ids(z, num_beams=num_beams, **search)
-        trust, size = self.trust(z, ids), len(self.components)
-        length = np.linalg.norm(z[:, size:], axis=1) / self.config.code_weight
-        self.inverted = (trust < self.trusted) | ((length < MIXED) & (trust < CLEAR))
-        if self.inverted.any():
-            prefix = z[self.inverted, :size] @ self.components.T
-            for k, found in zip(
-                np.flatnonzero(self.inverted), invert(self.inverter, prefix, self.chain, seed), strict=True
-            ):
-                ids[k] = [*found.best, self.config.eos_token_id]
+        prefix, length = z[:, :size] @ self.components.T, np.linalg.norm(z[:, size:], axis=1) / self.config.code_weight
+        agreement = self.agreement(prefix, self.text(ids))
+        self.inverted = (self.trust(z, ids) < self.trusted) | ((length < MIXED) & (agreement < AGREES))
+        which = np.flatnonzero(self.inverted)
+        if len(which):
+            found = invert(self.inverter, prefix[which], self.chain, seed)
+            for k, one in zip(which, found, strict=True):
+                if one.cosine > agreement[k]:
+                    ids[k] = [*one.best, self.config.eos_token_id]
         return ids

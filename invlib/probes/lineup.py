@@ -1,13 +1,15 @@
 """Every system that the card of a run compares: its models, those of the repository, and the controls."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from invlib import paths
 from invlib.encoders.material import Material
-from invlib.evaluation.run_results import SHIPPED as SHIPPED_HYBRID
 from invlib.inversion.invert import Chain
+from invlib.inversion.meaning import BETWEEN, MeaningReader
 from invlib.inversion.train_corrector import SHIPPED as SHIPPED_INVERTER
 from invlib.measures.channel import noise_of_db
 from invlib.models.arithmetic_code import ArithmeticCode, payload_sizes
@@ -44,6 +46,7 @@ def lineup(run: str | Path | None, settings: Settings, material: Material, data:
         rounds = settings.inversion_rounds
         inverters = {name: model for name, model in trained.items() if model.config.decoder == "correcting"}
         searched = {f"{name}, searched": systems.with_chain(m, Chain(rounds=rounds)) for name, m in inverters.items()}
+        searched |= read_by_meaning(trained, dataclasses.replace(BETWEEN, rounds=rounds))
         searched["recombined headlines"] = systems.recombined_headlines(*retrieval, rounds=rounds, seed=settings.seed)
     controls = {f"packed_ids_{size}": systems.of_codec(packed(size, settings, material)) for size in SIZES}
     controls[f"arithmetic_code_{SIZES[0]}"] = systems.of_codec(arithmetic(SIZES[0], settings, material, data.reference))
@@ -64,10 +67,22 @@ def models(run: str | Path | None, settings: Settings, material: Material) -> di
         fits = record.judges(settings, material.corpus.data_hash, material.encoder.hash)
         if record.purpose == "study" and record.settings.row in ROWS and fits:
             names[name] = folder / "models" / name
-    for name in (SHIPPED_HYBRID, SHIPPED_INVERTER):
-        names.setdefault(name, paths.DATA / "models" / name)
+    for own in (*sorted((paths.DATA / "models").glob("hybrid_*")), paths.DATA / "models" / SHIPPED_INVERTER):
+        names.setdefault(own.name, own)
     loaded = {name: InvertibleSentenceModel.from_pretrained(place) for name, place in names.items()}
     return {name: model for name, model in loaded.items() if model.config.encoder_hash == material.encoder.hash}
+
+
+def read_by_meaning(trained: Mapping[str, InvertibleSentenceModel], chain: Chain) -> dict[str, System]:
+    """The hybrids whose prefix is the whole embedding, read by a `MeaningReader` with the first inverter there is."""
+    inverters = [model for model in trained.values() if model.config.decoder == "correcting"]
+    found = {}
+    for name, model in trained.items():
+        whole = model.components is not None and model.components.shape[0] == model.components.shape[1]
+        if whole and inverters:
+            reader = systems.of_codec(MeaningReader(model, inverters[0], chain))
+            found[f"{name}, meaning read"] = dataclasses.replace(reader, costly=True)
+    return found
 
 
 def components(size: int, settings: Settings, material: Material) -> np.ndarray:

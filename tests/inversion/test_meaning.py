@@ -52,15 +52,33 @@ def test_of_any_other_vector_the_meaning_is_inverted(hybrid, inverter, texts, ve
     assert found[1:] == expected and reader.decode(z)[1:] == reader.text(expected)
 
 
-def test_a_code_that_is_too_short_is_a_mixture_unless_its_text_is_clear(hybrid, inverter, texts, trusts):
+def test_a_code_that_is_too_short_is_a_mixture_unless_its_text_agrees(hybrid, inverter, texts, trusts, monkeypatch):
     reader = MeaningReader(hybrid, inverter, QUICK)
     a, b, c = reader.encode(inverter.text(texts[:3]))
     size = len(reader.components)
     louder = np.concatenate([a[:size], 2 * a[size:]])  # as noise makes it
-    trusts([0.9, 0.9, 0.9, 0.99])
+    trusts([0.9] * 4)
+    monkeypatch.setattr(MeaningReader, "agreement", lambda self, prefix, texts: np.array([0.1, 0.1, 0.1, 0.95]))
     reader.generate_ids(np.stack([a, louder, (b + c) / 2, (b + c) / 2]))
     length = np.linalg.norm((b + c)[size:] / 2) / hybrid.config.code_weight
-    assert length < 0.85 and reader.inverted.tolist() == [False, False, True, False]
+    assert length < 0.93 and reader.inverted.tolist() == [False, False, True, False]
+
+
+def test_the_text_that_is_nearer_to_the_meaning_is_taken(hybrid, inverter, texts, trusts, monkeypatch):
+    reader = MeaningReader(hybrid, inverter, QUICK)
+    z = reader.encode(inverter.text(texts[:2]))
+    trusts([0.1, 0.1])
+    monkeypatch.setattr(MeaningReader, "agreement", lambda self, prefix, texts: np.array([2.0, -2.0]))
+    found, own = reader.generate_ids(z), hybrid.generate_ids(z)
+    assert found[0] == own[0] and found[1] != own[1]
+
+
+def test_agreement_is_the_cosine_to_the_prefix(hybrid, inverter, texts, vectors):
+    reader = MeaningReader(hybrid, inverter)
+    said = inverter.text(texts[:2])
+    prefix = reader.encode(said)[:, : len(reader.components)] @ reader.components.T
+    np.testing.assert_allclose(reader.agreement(prefix, [*said]), [1, 1], atol=1e-4)
+    assert reader.agreement(prefix[:1], [" "]).tolist() == [0.0]
 
 
 def test_trust_is_the_mean_probability_of_a_texts_pieces(hybrid, inverter, texts):
