@@ -90,9 +90,11 @@ def read_json(path: str | Path):
 
 
 def log_line(run: str | Path | None, text: str) -> None:
-    """Append one line, with the time of day, to the run's log.txt."""
+    """Append one line, with the time of day, to the run's log.txt; of torchrun's processes the first alone does."""
     from datetime import datetime
 
+    if os.environ.get("RANK", "0") != "0":
+        return
     path = run_folder(run) / "log.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as log:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from invlib import paths
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.lengths import by_length
+from invlib.encoders.ranks import at_first, is_first, of_first, rank_of, wait_for_all
 from invlib.settings import device, precision
 
 
@@ -59,22 +61,26 @@ def token_states(
 
     texts: longer ones are cut at `max_length` word pieces, and counted; or lists of at most that many ids, [CLS] and
     [SEP] included. Written under a temporary name and renamed when whole; the folder's name is `cache_key`, so it can't
-    go stale. ValueError for no texts, a `max_length` that the encoder can't read or a batch_size below 1; OSError where
-    `cache` can't be written.
+    go stale. Where torchrun started several processes, they share the work, and the files are those of one process.
+    ValueError for no texts, a `max_length` that the encoder can't read or a batch_size below 1; OSError where `cache`
+    can't be written.
     """
     if not len(texts) or batch_size < 1:
         raise ValueError(f"{len(texts)} texts in batches of {batch_size}: give at least one text and batch_size 1")
     cache = Path(cache or paths.RUNS / "cache")
     folder = cache / f"states-{cache_key(encoder, texts, max_length)}"
-    if folder.exists():
+    if of_first(folder.exists()):
         return TokenStates(folder)
     ids, n_cut = encoder.cut_ids(texts, max_length) if isinstance(texts[0], str) else (list(texts), 0)
     partial = cache / f".{folder.name}.{os.getpid()}.part"
     try:
-        partial.mkdir(parents=True, exist_ok=True)
+        if is_first():
+            partial.mkdir(parents=True, exist_ok=True)
         write_states(partial, encoder, ids, batch_size, progress)
-        np.save(partial / "n_cut.npy", n_cut)
-        os.replace(partial, folder)
+        if is_first():
+            np.save(partial / "n_cut.npy", n_cut)
+            os.replace(partial, folder)
+        wait_for_all()
     except OSError as error:
         if not folder.exists():  # else another process was faster, and what it wrote is the same
             raise OSError(
@@ -87,19 +93,35 @@ def token_states(
 
 
 def write_states(folder: Path, encoder: FrozenEncoder, ids: list[list[int]], batch_size: int, progress: bool) -> None:
-    """The files of `TokenStates` but for n_cut.npy; length-sorted batches, so that hardly any padding is computed."""
+    """The files of `TokenStates` but for n_cut.npy; length-sorted batches, so that hardly any padding is computed.
+
+    Each process encodes every n-th batch; rank 0 writes them all.
+    """
+    rank, n = rank_of()
     lengths = np.array([len(row) for row in ids])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     shape = int(offsets[-1]), encoder.hidden_size
-    states = np.lib.format.open_memmap(folder / "states.npy", mode="w+", dtype=np.float16, shape=shape)
+    if rank == 0:
+        states = np.lib.format.open_memmap(folder / "states.npy", mode="w+", dtype=np.float16, shape=shape)
     sentence = np.zeros((len(ids), encoder.hidden_size), dtype=np.float32)
-    for rows in tqdm(by_length(lengths, batch_size), desc="encoding", disable=not progress, mininterval=2):
-        batch = encoder.pad([ids[i] for i in rows])
-        hidden = encoder.token_embeddings(**batch)  # (B, T, H)
-        sentence[rows] = encoder.pool(hidden, batch["attention_mask"]).cpu().numpy()
-        for i, row in zip(rows, hidden.to(torch.float16).cpu().numpy(), strict=True):
-            states[offsets[i] : offsets[i + 1]] = row[: lengths[i]]
+    batches = by_length(lengths, batch_size)
+    starts = range(0, len(batches), n)
+    for start in tqdm(starts, desc="encoding", disable=rank > 0 or not progress, mininterval=2):
+        own = batches[start + rank : start + rank + 1]  # in the last turn not every process has one
+        for rows, hidden, pooled in chain(*at_first([(rows, *encoded(encoder, ids, rows)) for rows in own])):
+            sentence[rows] = pooled
+            for i, row in zip(rows, hidden, strict=True):
+                states[offsets[i] : offsets[i + 1]] = row[: lengths[i]]
+    if rank > 0:
+        return
     states.flush()
     np.save(folder / "input_ids.npy", np.concatenate(ids).astype(np.int32))
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "sentence.npy", sentence)
+
+
+def encoded(encoder: FrozenEncoder, ids: list[list[int]], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The token states (B, T, H) float16 and the sentence embeddings (B, H) float32 of some of the texts."""
+    batch = encoder.pad([ids[i] for i in rows])
+    hidden = encoder.token_embeddings(**batch)
+    return hidden.to(torch.float16).cpu().numpy(), encoder.pool(hidden, batch["attention_mask"]).cpu().numpy()

@@ -52,7 +52,8 @@ class Clock(TrainerCallback):
         self.loss = (logs or {}).get("loss", self.loss)
 
     def on_save(self, args, state, control, **_):
-        paths.write_json(self.file, {"seconds": self.seconds})
+        if state.is_world_process_zero:
+            paths.write_json(self.file, {"seconds": self.seconds})
 
 
 class EpochCurve(TrainerCallback):
@@ -72,7 +73,8 @@ class EpochCurve(TrainerCallback):
             "sent_sim_loss": metrics["sent_sim_loss"], "sent_sim_seconds": metrics["sent_sim_seconds"],
         }  # fmt: skip
         self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
-        paths.write_csv(self.file, pd.DataFrame(self.rows))
+        if state.is_world_process_zero:
+            paths.write_csv(self.file, pd.DataFrame(self.rows))
         bertscore = "" if row["bertscore_f1"] is None else f" bertscore {row['bertscore_f1']:.3f}"
         paths.log_line(
             self.clock.run,

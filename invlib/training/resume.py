@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer_utils import get_last_checkpoint
 
 from invlib import paths
+from invlib.encoders.ranks import is_first, of_first, wait_for_all
 from invlib.training.record import FILE, Identity, TrainingRecord
 
 
@@ -35,19 +36,27 @@ class ResumableTraining:
     def done(self) -> bool:
         """Whether a model of exactly this identity was trained to its end in this folder."""
         record = TrainingRecord.find(self.folder)
-        return record is not None and record.identity.same(self.identity)
+        return of_first(record is not None and record.identity.same(self.identity))
 
     def __enter__(self) -> "ResumableTraining":
+        self.checkpoint = of_first(self.begin() if is_first() else None)
+        return self
+
+    def begin(self) -> str | None:
+        """The checkpoint that training goes on from; without one, what another training left is removed."""
         begun = self.work / "identity.json"
+        checkpoint = None
         if begun.exists() and Identity.read(begun).same(self.identity):
-            self.checkpoint = newest_whole_checkpoint(self.work)
-        if self.checkpoint is None:
+            checkpoint = newest_whole_checkpoint(self.work)
+        if checkpoint is None:
             shutil.rmtree(self.work, ignore_errors=True)
         self.identity.write(begun)
-        return self
+        return checkpoint
 
     def finish(self, save: Callable[[Path], None], record: TrainingRecord, curve: pd.DataFrame, file: Path) -> None:
         """Save the model, its curve, and at last its record: an older record never stands beside new weights."""
+        if not is_first():
+            return
         (self.folder / FILE).unlink(missing_ok=True)
         save(self.folder)
         paths.write_csv(file, curve)
@@ -55,6 +64,8 @@ class ResumableTraining:
 
     def __exit__(self, error, *_) -> None:
         if error is None:
+            wait_for_all()
+        if error is None and is_first():
             shutil.rmtree(self.work, ignore_errors=True)
 
 

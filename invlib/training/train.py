@@ -2,7 +2,9 @@
 
     python -m invlib.training --preset study --row att_pool_768 --run study
 
-trains one row by itself and goes on where a killed run stopped.
+trains one row by itself and goes on where a killed run stopped. On several cards, or without one on several processes:
+
+    torchrun --nproc-per-node 2 -m invlib.training --preset study --row att_pool_768 --run study
 """
 
 import argparse
@@ -17,6 +19,7 @@ from invlib import paths
 from invlib.encoders.batches import collate
 from invlib.encoders.frozen import load_encoder
 from invlib.encoders.material import Material, load_material
+from invlib.encoders.ranks import is_first, joined, wait_for_all
 from invlib.models.model import InvertibleSentenceModel, build_model, model_config
 from invlib.rows import ROWS
 from invlib.settings import Settings, device, load_preset, row_names, select_row
@@ -50,6 +53,7 @@ def train(
         paths.log_line(run, f"{settings.name} starts: {model.n_trainable():,} trainable parameters, {n:,} sentences")
         trainer.train(resume_from_checkpoint=training.checkpoint)
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else it would keep the Trainer's bfloat16
+        wait_for_all()  # rank 0 has written the curve
         curves = pd.read_csv(curve.file)  # as it is read where the model is loaded
         best, n_real = curves.loc[curves.validation_loss.idxmin()], len(material.states["train"])
         record = TrainingRecord(
@@ -129,7 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--encoder", default=None, help="minilm, a hub name or a folder")
     args = parser.parse_args(argv)
     try:
-        train_rows(args)
+        with joined():
+            train_rows(args)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
@@ -146,4 +151,5 @@ def train_rows(args: argparse.Namespace) -> None:
     material = load_material(settings)
     for row in rows:
         _, curves = train(row, args.run, material)
-        print(curves.tail(1).to_string(index=False), flush=True)
+        if is_first():
+            print(curves.tail(1).to_string(index=False), flush=True)

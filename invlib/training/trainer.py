@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
 from invlib.encoders.frozen import FrozenEncoder
+from invlib.encoders.ranks import rank_of
 from invlib.measures.intervals import ratio
 from invlib.measures.scorers import bertscore
 from invlib.measures.text import teacher_forced
@@ -40,6 +41,10 @@ class TimedTrainer(Trainer):
     def __init__(self, *args, clock: Clock, falling: bool, **kwargs):
         super().__init__(*args, **kwargs)
         self.clock, self.falling = clock, falling
+        if clock.minutes and self.args.world_size > 1:  # each would stop at a step of its own
+            raise ValueError(
+                f"{self.args.world_size} processes can't be stopped after minutes: limit the steps instead"
+            )
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if self.falling and self.lr_scheduler is None:
@@ -65,7 +70,10 @@ class InvertibleTrainer(TimedTrainer):
 
     def _get_train_sampler(self, train_dataset=None):
         dataset = train_dataset or self.train_dataset
-        return LengthGroupedSampler(self.args.train_batch_size, dataset, lengths=dataset.lengths.tolist())
+        # The same order in every process, whatever they drew: accelerate deals the batches out, so it is one replica's
+        return DistributedLengthGroupedSampler(
+            self.settings.batch_size, num_replicas=1, rank=0, seed=self.args.seed, lengths=dataset.lengths.tolist()
+        )
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
@@ -74,6 +82,7 @@ class InvertibleTrainer(TimedTrainer):
         )
         # Within forward, which the Trainer's bfloat16 wraps: a pooling outside it would run in float32
         output = model(**inputs, move=self.moved if moved else None)
+        model = self.accelerator.unwrap_model(model)  # its parts: several processes train a wrapped one
         loss = reconstruction_loss(model, output, s.sampled_negatives, self.hard_negatives)
         if s.sent_sim_weight and s.row != "no_vector" and self.state.global_step % s.sent_sim_every == 0:
             if self.args.device.type == "cuda":
@@ -137,13 +146,17 @@ def training_arguments(
     """How the Trainer trains on n sentences an epoch, into `work`: at most so many steps, and at most the epochs.
 
     settings: seed, epochs, batch_size and rates. The best epoch by eval_loss is kept; `more` are further
-    TrainingArguments.
+    TrainingArguments. Several processes share a batch: ValueError where it can't be shared evenly.
     """
-    an_epoch = -(-n // settings.batch_size)
+    n_processes, an_epoch = rank_of()[1], -(-n // settings.batch_size)
+    if settings.batch_size % n_processes:
+        raise ValueError(
+            f"batch_size {settings.batch_size} can't be shared by {n_processes} processes; change --nproc-per-node"
+        )
     args = TrainingArguments(
         output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
         max_steps=steps if steps and steps < settings.epochs * an_epoch else -1,
-        per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size // n_processes, learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
         eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
         metric_for_best_model="eval_loss", greater_is_better=False,
@@ -151,6 +164,7 @@ def training_arguments(
         bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
         dataloader_pin_memory=where.type == "cuda",
         dataloader_num_workers=min(8, os.cpu_count() or 1) if where.type == "cuda" else 0,
+        ddp_find_unused_parameters=False,  # else what only the loss reads, outside forward, counts as unused
         restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none", **more,
     )  # fmt: skip
     args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
