@@ -17,7 +17,7 @@ from invlib.models.codec import Codec
 TRUSTED = 0.5  # mean probability of a text's pieces from which on the code is taken at its word
 MIXED = 0.93  # a code of less than this length is no headline's: noise makes codes longer, and a mixture is shorter
 AGREES = 0.9  # cosine of a text's embedding to the prefix from which on a mixed code is taken at its word all the same
-BETWEEN = Chain(complements=4)
+BETWEEN = Chain(complements=4, prior=0.0005)
 
 
 class MeaningReader(Codec):

@@ -13,13 +13,12 @@ POINTS = np.linspace(0, 1, 10)  # of a line, its ends included
 
 
 def midpoints(system: System, data: CardData) -> pd.DataFrame:
-    """The means of `at_half` over n pairs of each kind (`of`), and of `steps` over a quarter of them."""
+    """The means of `at_half` over the pairs of each kind (`of`), and of `steps` over a quarter of n of them."""
     parts = [pd.DataFrame(columns=["of", "measure"])]
     for kind, pairs in data.pairs.items():
-        some = pairs[: data.n]
-        if len(some):
-            parts.append(data.means(at_half(system, data, some).drop(columns="text"), kind))
-            parts.append(data.means(steps(system, data, some[: max(2, data.n // 4)]), kind))
+        if len(pairs):
+            parts.append(data.means(at_half(system, data, pairs).drop(columns="text"), kind))
+            parts.append(data.means(steps(system, data, pairs[: max(2, data.n // 4)]), kind))
     return pd.concat(parts, ignore_index=True)
 
 

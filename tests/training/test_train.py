@@ -445,8 +445,8 @@ def test_previous_pieces_are_exchanged_for_the_decoder_alone(tiny_settings, tiny
 
 def test_a_training_starts_from_another_models_weights(run, tiny_settings, tiny_material):
     """One step at a rate of nearly 0 leaves them as they were; other shapes are refused by name."""
-    first, _ = train(replace(tiny_settings, max_steps=2), run, tiny_material)
-    settings = replace(tiny_settings, variant="on", start_from="att_pool_32", max_steps=1, learning_rate=1e-9)
+    first, _ = train(replace(tiny_settings, steps=2), run, tiny_material)
+    settings = replace(tiny_settings, variant="on", start_from="att_pool_32", steps=1, learning_rate=1e-9)
     second, _ = train(settings, run, tiny_material)
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
