@@ -64,8 +64,8 @@ def test_two_processes_train_as_one_does(tiny_settings, sentences, tmp_path):
     pd.DataFrame({"Headlines": sentences}).to_csv(data, index=False)
     script.write_text(SCRIPT)
     common = {
-        "data": str(data), "steps": 20, "no_vector_steps": 20, "epochs": 9, "sampled_negatives": 0, "sent_sim_weight": 0.0,
-        "embedding_dim": tiny_settings.n_embd, "allow_synthetic": False,
+        "data": str(data), "steps": 20, "no_vector_steps": 20, "epochs": 9, "sampled_negatives": 0,
+        "sent_sim_weight": 0.0, "embedding_dim": tiny_settings.n_embd, "allow_synthetic": False,
     }  # fmt: skip
     rows = [replace(tiny_settings, row=row, **common | own) for row, own in ROWS.items()]
     described.write_text(json.dumps([row.values() for row in rows]))
