@@ -100,17 +100,18 @@ SHIPPED = "hybrid_384_long"  # the model that the repository carries
 def trained_hybrids(
     run: str | Path | None, settings: Settings, material: Material
 ) -> dict[str, InvertibleSentenceModel]:
-    """The hybrids of the shipped model's size that this material can be measured with, by name.
+    """The hybrids of every size that this material can be measured with, by name.
 
-    They are the repository's own, where the encoder is the one that it was trained on, and those that the run trained
-    on this split for its tables.
+    They are those that the run trained on this split for its tables, and of the repository's own the others, where
+    the encoder is the one that they were trained on.
     """
-    models = {}
-    shipped = InvertibleSentenceModel.from_pretrained(paths.DATA / "models" / SHIPPED)
-    if shipped.config.encoder_hash == material.encoder.hash:
-        models[f"{SHIPPED} of the repository"] = shipped
-    folder, size = paths.run_folder(run), SHIPPED.rpartition("_")[0]
-    for name, record in records(folder, f"{size}*").items():
+    models, folder = {}, paths.run_folder(run)
+    for own in sorted((paths.DATA / "models").glob("hybrid_*")):
+        if not (folder / "models" / own.name).exists():
+            model = InvertibleSentenceModel.from_pretrained(own)
+            if model.config.encoder_hash == material.encoder.hash:
+                models[f"{own.name} of the repository"] = model
+    for name, record in records(folder, "hybrid_*").items():
         if record.purpose == "study" and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
             models[name] = InvertibleSentenceModel.from_pretrained(folder / "models" / name)
     return models

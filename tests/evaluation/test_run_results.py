@@ -130,7 +130,10 @@ def test_hybrids_are_the_repositorys_where_the_encoder_is_its_own_and_the_runs(
         tiny_model("hybrid").save_pretrained(tmp_path / "models" / name)
         identity = identity_of(dataclasses.replace(tiny_settings, seed=seed), *here)
         TrainingRecord(identity, 60.0, 1.0, "time", 2.0, 0.5).write(tmp_path / "models" / name)
-    assert list(trained_hybrids(tmp_path, tiny_settings, tiny_material)) == ["hybrid_384"]  # of this split and size
+    assert list(trained_hybrids(tmp_path, tiny_settings, tiny_material)) == ["hybrid_384", "hybrid_96"]  # of this split
     with_minilm = dataclasses.replace(tiny_material, encoder=minilm)
     shipped = trained_hybrids(tmp_path / "none", tiny_settings, with_minilm)
-    assert [model.config.embedding_dim for model in shipped.values()] == [384]
+    own = "hybrid_384_long of the repository"
+    assert shipped[own].config.embedding_dim == 384 and all(name.endswith("repository") for name in shipped)
+    tiny_model("hybrid").save_pretrained(tmp_path / "models" / "hybrid_384_long")
+    assert own not in trained_hybrids(tmp_path, tiny_settings, with_minilm)  # the run has one of this name
