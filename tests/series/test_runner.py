@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from types import SimpleNamespace
 
 import nbformat
@@ -305,3 +306,35 @@ def test_what_a_notebook_produced(tmp_path):
         paths.write_text(tmp_path / name, "")
     os.utime(tmp_path / "old.csv", (0, 0))
     assert runner.produced(tmp_path, start=1) == "curves (2), metrics.json, models (1)"
+
+
+@pytest.mark.slow
+def test_a_series_that_is_killed_goes_on(workbook, without_kernels, in_child, kills):
+    """kill -9 before any write: --resume ends with the files of a run that nobody killed; nothing is done twice."""
+    without_kernels()
+    folder = paths.RUNS / "mine"
+    replace("00_first.ipynb", WRITE + "print('x', file=(folder / 'first.txt').open('a'))")
+
+    def series():
+        assert runner.main(["--preset", "cpu", "--run", "mine", "--resume"]) == 0
+
+    def left() -> dict:
+        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        found = {
+            name: len(path.read_bytes()) for name, path in files.items() if ".part" not in name and name != "log.txt"
+        }
+        done = [notebooks.is_complete(path) for path in sorted((folder / "notebooks").glob("*.ipynb"))]
+        return found | {"complete": done, "last": (paths.RUNS / "last").resolve()}
+
+    places = kills(series, 24)
+    whole = left()
+    assert len(places) > 8 and whole["complete"] == [True, True]
+    for place in places:
+        shutil.rmtree(paths.RUNS)
+        assert in_child(series, place)[0] == -9
+        begun = notebooks.is_complete(folder / "notebooks" / "00_first.ipynb")
+        assert in_child(series)[0] == 0
+        if begun:
+            assert (folder / "first.txt").read_text() == "x\n"
+        (folder / "first.txt").write_text("x\n")
+        assert left() == whole
