@@ -46,7 +46,7 @@ def train(
         trainer, curve = build_trainer(settings, run, material, training.work)
         model, n = trainer.model, len(trainer.train_dataset)
         paths.log_line(run, f"{settings.name} starts: {model.n_trainable():,} trainable parameters, {n:,} sentences")
-        trainer.train(resume_from_checkpoint=training.checkpoint)
+        trainer.train(resume_from_checkpoint=training.checkpoint_of(trainer.model))
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else it would keep the Trainer's bfloat16
         curves = pd.read_csv(curve.file)  # as it is read where the model is loaded
         best, n_real = curves.loc[curves.validation_loss.idxmin()], len(material.states["train"])
@@ -71,7 +71,7 @@ def build_trainer(
     torch.manual_seed(settings.seed)
     model = build_model(settings, material.encoder)
     model.decoder.vocabulary.start_at_frequencies(material.label_counts())
-    if ROWS[settings.row].fitted:
+    if ROWS[model.config.row].fitted:
         model.pooling.fit(np.asarray(material.states["train"].sentence))
     s = settings
     train_set = material.training_set(
