@@ -3,8 +3,10 @@
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -59,16 +61,17 @@ def token_states(
 
     texts: longer ones are cut at `max_length` word pieces, and counted; or lists of at most that many ids, [CLS] and
     [SEP] included. Written under a temporary name and renamed when whole; the folder's name is `cache_key`, so it can't
-    go stale. ValueError for no texts, a `max_length` that the encoder can't read or a batch_size below 1; OSError where
-    `cache` can't be written.
+    go stale. A damaged folder is made anew, with a warning. ValueError for no texts, a `max_length` that the encoder
+    can't read or a batch_size below 1; OSError where `cache` can't be written.
     """
     if not len(texts) or batch_size < 1:
         raise ValueError(f"{len(texts)} texts in batches of {batch_size}: give at least one text and batch_size 1")
     cache = Path(cache or paths.RUNS / "cache")
     folder = cache / f"states-{cache_key(encoder, texts, max_length)}"
-    if folder.exists():
-        return TokenStates(folder)
-    ids, n_cut = encoder.cut_ids(texts, max_length) if isinstance(texts[0], str) else (list(texts), 0)
+    if found := kept_states(folder):
+        return found
+    is_text = isinstance(texts[0], str)
+    ids, n_cut = encoder.cut_ids(cast(Sequence[str], texts), max_length) if is_text else (cast(list, texts), 0)
     partial = cache / f".{folder.name}.{os.getpid()}.part"
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -86,12 +89,29 @@ def token_states(
     return TokenStates(folder)
 
 
+def kept_states(folder: Path) -> TokenStates | None:
+    """The states in a folder; None where there is none, or a damaged one, which is then moved away and removed."""
+    try:
+        return TokenStates(folder)
+    except (OSError, ValueError, EOFError) as error:
+        if not folder.exists():
+            return None
+        warnings.warn(f"the token states in {folder} are damaged and made anew: {error}", stacklevel=3)
+    damaged = folder.with_name(f".{folder.name}.{os.getpid()}.damaged")
+    os.replace(folder, damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
+    return None
+
+
 def write_states(folder: Path, encoder: FrozenEncoder, ids: list[list[int]], batch_size: int, progress: bool) -> None:
     """The files of `TokenStates` but for n_cut.npy; length-sorted batches, so that hardly any padding is computed."""
     lengths = np.array([len(row) for row in ids])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     shape = int(offsets[-1]), encoder.hidden_size
     states = np.lib.format.open_memmap(folder / "states.npy", mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a bus error that ends the process later
+        with (folder / "states.npy").open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, states.offset + states.nbytes)
     sentence = np.zeros((len(ids), encoder.hidden_size), dtype=np.float32)
     for rows in tqdm(by_length(lengths, batch_size), desc="encoding", disable=not progress, mininterval=2):
         batch = encoder.pad([ids[i] for i in rows])
