@@ -6,6 +6,7 @@ true of its own figures, or it is not shown.
 """
 
 import string
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from invlib.series import tables
 from invlib.series.notebooks import notebooks_of
 
 TAG = "findings"  # of the cell that shows the sentences
-JOINED = {"max": max, "min": min, "mean": np.mean, "count": len}
+JOINED: dict[str, Callable] = {"max": max, "min": min, "mean": np.mean, "count": len}
 
 
 class Unsupported(LookupError):
@@ -48,7 +49,7 @@ def unmarked(value):
 
 def flat(row: dict, before: str = "") -> dict:
     """Nested keys joined by dots; the two ends of an interval are its `low` and `high`."""
-    found = {}
+    found: dict = {}
     for key, value in row.items():
         value = dict(zip(("low", "high"), value, strict=True)) if before.endswith("ci95.") and value else value
         found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
@@ -90,7 +91,7 @@ def formula(text: str, figures: dict):
 
 def figures_of(folder: Path, finding: dict) -> dict:
     """All figures of a sentence from a run's files; Unsupported where one is missing."""
-    figures = {}
+    figures: dict = {}
     for name, where in finding["figures"].items():
         figures[name] = formula(where, figures) if isinstance(where, str) else figure(folder, *where)
     return figures
@@ -115,7 +116,7 @@ def beside(folder: Path, finding: dict) -> str | None:
     except Unsupported:
         return None
     written = [(name, spec) for _, name, spec, _ in string.Formatter().parse(finding["text"]) if name]
-    line = ", ".join(format(figures[name], spec) for name, spec in written)
+    line = ", ".join(format(figures[name], spec or "") for name, spec in written)
     return f"*This run: {line}{'' if holds(finding, figures) else '; here the sentence does not hold'}.*"
 
 
@@ -147,8 +148,10 @@ def markdown(notebook: str, run: str | Path | None = None) -> str:
 
 def unsupported() -> list[str]:
     """Why sentences of the notebooks in the repository are left out; empty where all hold."""
-    folder, reasons = tables.published(), []
-    for name in [path.stem for path, _ in shown()] if folder else ():
+    reasons: list[str] = []
+    if (folder := tables.published()) is None:
+        return reasons
+    for name in [path.stem for path, _ in shown()]:
         for finding in read_findings()[name]:
             try:
                 stated(folder, finding)
