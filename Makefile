@@ -56,7 +56,8 @@ publish: env  ## a run's notebooks, results and figures into the repository: RUN
 lint: env  ## ruff over code and notebooks
 	$(PY) -m ruff check .
 
-test: lint  ## lint, unit tests, the notebooks with the exercises' solutions
+test: lint  ## lint, types, unit tests, the notebooks with the exercises' solutions
+	$(PY) -m mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
 	$(PY) -m pytest -q --nbval-lax notebooks
 
@@ -70,7 +71,7 @@ bundle: env  ## all that a machine without a network needs, into build/bundle: A
 	$(PY) -m invlib.series.bundle $(ARGS)
 
 clean:  ## remove what tests and tools left behind (runs/ stays)
-	rm -rf build .pytest_cache .ruff_cache
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 distclean: clean  ## and the environment

@@ -6,6 +6,7 @@ views, series. A folder imports only from those before it. The four names below 
 
 import gc
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -17,7 +18,7 @@ FACE = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in FACE:
         collecting = gc.isenabled()
         gc.disable()  # what torch and transformers make while they are imported stays: looking through it is a sixth

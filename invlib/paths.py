@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -73,6 +76,44 @@ def write_text(path: str | Path, text: str) -> Path:
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
     return path
+
+
+def copy_file(source: str | Path, path: str | Path) -> Path:
+    """Copy a file as `write_text` writes one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.copyfile(source, partial)
+    os.replace(partial, path)
+    return path
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `folder` when the block ends: a reader sees the old or the new.
+
+    For the moment between two renames the old one is .<name>.old; `restore_folder` puts back what a kill left there.
+    """
+    restore_folder(folder)
+    partial, old = (folder.with_name(f".{folder.name}.{end}") for end in ("part", "old"))
+    for left in (partial, old):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> None:
+    """Undo a `new_folder` that was killed between its two renames."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
 
 
 def write_json(path: str | Path, value) -> Path:

@@ -8,13 +8,16 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 import yaml
 
 from invlib import paths
 from invlib.rows import ABLATIONS, ROWS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Numbers below 1e-38 count as 0: a well-trained model's softmax is full of them, and with them a step takes a CPU eight
 # times as long. Threads that torch starts later do as this one.
@@ -24,7 +27,7 @@ LAYERS = ("word", "last")  # of the frozen encoder, that a pooling can read
 MODEL_GROUPS = ("data", "model", "training")  # the groups of settings that a trained model depends on
 
 
-def setting(default, meaning: str, group: str, **limits):
+def setting(default: Any, meaning: str, group: str, **limits: Any) -> Any:
     """A field of `Settings`, with the sentence that the settings table shows and the limits that `check` holds.
 
     limits: at_least, at_most, above, below (numbers), one_of (choices); of a tuple they hold for each entry.
@@ -156,7 +159,7 @@ class Settings:
         fields = [f for f in FIELDS if not groups or f.metadata["group"] in groups]
         return json.loads(json.dumps({f.name: getattr(self, f.name) for f in fields}))
 
-    def table(self):
+    def table(self) -> "pd.DataFrame":
         """The settings as a pandas table (setting, value, meaning), for the head of a notebook."""
         import pandas as pd
 
@@ -179,7 +182,7 @@ def read_presets() -> dict:
     return yaml.safe_load((paths.NOTEBOOKS / "presets.yaml").read_text(encoding="utf-8"))
 
 
-def load_preset(preset: str | None = "auto", **overrides) -> Settings:
+def load_preset(preset: str | None = "auto", **overrides: Any) -> Settings:
     """Settings of a preset of notebooks/presets.yaml with single values changed; overrides that are None are ignored.
 
     An override wins over everything that presets.yaml holds, in `select_row` too. Raises ValueError for an unknown
@@ -246,7 +249,7 @@ def check(settings: Settings) -> None:
             raise ValueError(f"row {name}: {dim} numbers can't be cut into slots={s.slots}; choose a divisor of {dim}")
 
 
-def check_value(f: dataclasses.Field, value) -> None:
+def check_value(f: dataclasses.Field, value: Any) -> None:
     """ValueError for a value of another kind than its setting's, or outside its limits; a whole number is a float."""
     meaning, limits = f.metadata["meaning"], f.metadata["limits"]
     kinds = tuple(kind for kind in get_args(f.type) or (f.type,) if kind is not Ellipsis)
@@ -296,7 +299,8 @@ def row_values(preset: str, row: str, dim: int, variant: str | None) -> dict:
 
     What is closer to the row wins, and a preset wins over `common`.
     """
-    own, presets = {}, read_presets()
+    own: dict = {}
+    presets = read_presets()
     keys = (row, f"{row}_{dim}", f"*_{variant}", f"{row}_{dim}_{variant}")
     for part in (presets.get("common", {}), presets.get(preset, {})):
         for key in keys:
@@ -316,13 +320,13 @@ def check_variant(settings: Settings) -> None:
     if not re.fullmatch(r"\w+", s.variant):
         raise ValueError(f"setting variant is {s.variant!r}; it is a part of the model's name: letters, digits and _")
     keys = {key for part in presets.values() for key in part.get("per_row", {})}
-    changed = {f.name for f in FIELDS if f.metadata["group"] in ("model", "training")}
-    changed = (s.given & changed) - {"row", "embedding_dim", "variant", "encoder"}
+    changeable = {f.name for f in FIELDS if f.metadata["group"] in ("model", "training")}
+    changed = (s.given & changeable) - {"row", "embedding_dim", "variant", "encoder"}
     own_decoder = [row for row, r in ROWS.items() if r.no_vector == "own"] if s.row == "no_vector" else []
     if not (f"*_{s.variant}" in keys or s.name in keys or s.variant in own_decoder or changed):
         known = sorted({key[2:] for key in keys if key.startswith("*_")} | set(own_decoder))
         raise ValueError(
-            f"unknown variant {s.variant!r} of {model_name(s.row, s.embedding_dim)}: it would be trained as the plain "
+            f"unknown variant {s.variant!r} of {s.row}_{s.embedding_dim}: it would be trained as the plain "
             f"model; variants are {', '.join(known)}, or change a setting by name"
         )
 
@@ -333,7 +337,7 @@ def select_row(settings: Settings, name: str) -> Settings:
     What presets.yaml has for this row counts, but for the values that a person gave to `load_preset`.
     """
     row, dim, variant = split_row_name(name)
-    if dim == "H":
+    if not isinstance(dim, int):
         raise ValueError(f"row {name!r} still has H; use row_names(settings, encoder.hidden_size)")
     own = row_values(settings.preset, row, dim, variant)
     own = {key: value for key, value in own.items() if key not in settings.given}

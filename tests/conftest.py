@@ -1,7 +1,13 @@
 """What the tests share: a tiny frozen encoder, the embedded one, sixty made-up sentences and a temporary run."""
 
 import gc
+import mmap
+import os
 import random
+import signal
+import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -179,3 +185,63 @@ def sharp_lm(tiny_lm_folder):
     from invlib.language_models.frozen import load_causal_lm
 
     return load_causal_lm(tiny_lm_folder, torch.float64)
+
+
+WRITES = ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate")  # audit events
+
+
+@pytest.fixture
+def in_child(capfd):
+    """in_child(work, kill_at=None) -> (exit status, writes): work() in a fork of this process, on one thread.
+
+    kill_at: it is killed (SIGKILL, status -9) before its so-manieth write; Python tells an audit hook of each file that
+    is opened for writing, renamed or removed, before it is. An error of work() is this test's.
+    """
+    if torch.cuda.is_available():
+        pytest.skip("a process that uses a CUDA card can't be forked")
+    writes = mmap.mmap(-1, 8)  # shared with the child
+
+    def run(work: Callable, kill_at: int | None = None) -> tuple[int, int]:
+        def count(event: str, args: tuple) -> None:
+            if event == "open":
+                path, _, flags = args
+                if not isinstance(path, str) or "__pycache__" in path or not flags & (os.O_WRONLY | os.O_RDWR):
+                    return
+            elif event not in WRITES or "__pycache__" in str(args[0]):
+                return
+            n = int.from_bytes(writes[:8], "big") + 1
+            writes[:8] = n.to_bytes(8, "big")
+            if n == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        writes[:8] = bytes(8)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                torch.set_num_threads(1)
+                sys.addaudithook(count)
+                work()
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status != 1, capfd.readouterr().err
+        return status, int.from_bytes(writes[:8], "big")
+
+    return run
+
+
+@pytest.fixture
+def kills(in_child):
+    """kills(work, most) -> at which writes to kill it: at every one, or at `most` of them, the last ones close by."""
+
+    def places(work: Callable, most: int) -> list[int]:
+        status, n = in_child(work)
+        assert status == 0 and n > 1
+        last = range(max(1, n - most // 3 + 1), n + 1)
+        return sorted({*last, *(1 + k * n // most for k in range(most))} if n > most else range(1, n + 1))
+
+    return places

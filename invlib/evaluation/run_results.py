@@ -35,7 +35,7 @@ class TrainedRun:
 
         def rank(name: str) -> tuple:
             one_pass = self.models[name].config.decoder == "one_pass"
-            return searching and one_pass, -self.records[name].accuracy
+            return searching and one_pass, -(self.records[name].accuracy or 0.0)
 
         return sorted(self.models, key=rank)
 
@@ -146,6 +146,7 @@ def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
         source = paths.find_run(run, needs="models")
     except FileNotFoundError:
         source = file.parent
+    hashes: dict[str, str | None]
     hashes = {path.parent.name: model_hash(path.parent) for path in source.glob("models/*/model.safetensors")}
     hashes |= {name_of(row): row.get("model_hash") for row in rows}
     begin = file if file.exists() else source / "metrics.json"

@@ -303,7 +303,7 @@ def train_corrector(
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         paths.log_line(run, f"{s.name} starts: {model.n_trainable():,} trainable parameters, {n:,} texts an epoch")
-        trainer.train(resume_from_checkpoint=training.checkpoint)
+        trainer.train(resume_from_checkpoint=training.checkpoint_of(trainer.model))
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         curves = pd.read_csv(curve.file)
         best = curves.loc[curves.validation_loss.idxmin()]

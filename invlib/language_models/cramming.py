@@ -8,6 +8,7 @@ as those with the true text before them.
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,8 @@ def select_by_length(
 
     ValueError where no text has so many.
     """
-    found, longest = [], longest or lm.max_length
+    found: list[int] = []
+    longest = longest or lm.max_length
     for k, text in enumerate(texts):
         if len(found) < n and text.strip() and shortest <= len(lm.ids([text])[0]) <= longest:
             found.append(k)
@@ -119,7 +121,7 @@ def by_length(
     Columns: length, accuracy with low and high (95 % interval), generated_accuracy, exact_match, token_gain,
     information_gain (bits) and steps (means over texts), n.
     """
-    rows = []
+    rows: list[dict] = []
     for length in sorted(lengths):
         if rows and rows[-1]["accuracy"] < until:
             break
@@ -155,7 +157,7 @@ def batched_speed(
     speed = {}
     for name, (part, size, negatives) in runs.items():
         start, states_of = start_vectors(lm, part, n_vectors), partial(states_after_vectors, lm)
-        options = {"batch_size": size, "stop": False, "sampled_negatives": negatives, "progress": False}
+        options: dict[str, Any] = {"batch_size": size, "stop": False, "sampled_negatives": negatives, "progress": False}
         fit(lm, states_of, part, start, steps=0, **options)  # a warm-up
         started = time.perf_counter()
         fit(lm, states_of, part, start, steps=steps, **options)

@@ -56,7 +56,7 @@ class FrozenLM:
         """The table of the model's input embeddings, (V, H)."""
         return self.model.get_input_embeddings().weight
 
-    def ids(self, texts: Sequence[str] | Sequence[list[int]]) -> list[list[int]]:
+    def ids(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> list[list[int]]:
         """Each text's pieces and the end token; lists of ids stay as they are.
 
         ValueError for what is no list of texts, and for an empty text.
@@ -93,7 +93,7 @@ class FrozenLM:
         """ids (B, T) -> input embeddings (B, T, H)."""
         return self.model.get_input_embeddings()(input_ids)
 
-    def scores(self, texts: Sequence[str] | Sequence[list[int]], batch_size: int = 64) -> pd.DataFrame:
+    def scores(self, texts: Sequence[str] | Sequence[Sequence[int]], batch_size: int = 64) -> pd.DataFrame:
         """`unconditional_scores` of texts: the model's predictions after the begin token."""
         return unconditional_scores(self.model, self.ids(texts), self.bos_token_id, batch_size)
 
@@ -138,7 +138,7 @@ def teacher_forced_scores(
     logits_of(which texts, labels (B, T), -100 after a text's end) -> logits (B, T, V). Returns tokens (with the end
     token), nats (cross-entropy, summed over tokens) and correct (tokens that are the most likely ones).
     """
-    rows = []
+    rows: list = []
     for start in range(0, len(ids), batch_size):
         part = slice(start, start + batch_size)
         labels = padded(ids[part], where)

@@ -134,7 +134,7 @@ def fit_shared(
         (part, padded([ids[i] for i in part.tolist()], start.device), Loss(lm, sampled_negatives))
         for part in torch.arange(len(ids), device=start.device).split(batch_size)
     ]
-    best = {"correct": np.array([-1])}
+    best: dict[str, np.ndarray] = {"correct": np.array([-1])}
     for step in tqdm(range(steps + 1), desc="one step, m shared", disable=not progress, mininterval=2):
         check = not sampled_negatives or step % CHECK_EVERY == 0 or step == steps
         optimizer.zero_grad()
@@ -144,7 +144,7 @@ def fit_shared(
             (loss / (labels >= 0).sum(1)).sum().backward()
             found.append(checked)
         if check:
-            correct, nats = (torch.cat([part[k] for part in found]).cpu().numpy() for k in ("correct", "nats"))
+            correct, nats = (torch.cat([part[k] for part in found if part]).cpu().numpy() for k in ("correct", "nats"))
             if correct.sum() > best["correct"].sum():
                 best = {
                     "vectors": e.detach().cpu().numpy().copy(), "shared": m.detach().cpu().numpy().ravel().copy(),

@@ -85,7 +85,7 @@ def load_language_models(settings: Settings, run: str | Path | None, data_hash: 
             f"no {', '.join(missing)} in {folder}; notebooks/03_training.ipynb trains the run's own language models, "
             "or name another: language_model = 'EleutherAI/pythia-160m'"
         )
-    for name, record in records.items():
+    for name, record in ((name, record) for name, record in records.items() if record is not None):
         seed = record.identity.settings["seed"]
         if (seed, record.identity.data_hash) != (settings.seed, data_hash):
             raise ValueError(
@@ -102,7 +102,8 @@ def pack_blocks(ids: Sequence[Sequence[int]], block: int) -> Tensor:
     Each block begins with a text's first token. A block's last text is cut where the block ends, and an incomplete
     last block is left out. Texts that fill no block make one shorter block.
     """
-    blocks, current = [], []
+    blocks: list[list[int]] = []
+    current: list[int] = []
     for row in ids:
         current += row
         if len(current) >= block:

@@ -26,7 +26,7 @@ def bootstrap(statistic: Callable[..., float], *arrays: np.ndarray, n: int = 100
     return [float(low), float(high)]
 
 
-def proportion_interval(values: Sequence[float]) -> list[float]:
+def proportion_interval(values: Sequence[float] | np.ndarray) -> list[float]:
     """95 % interval of the share of headlines with a property, by Wilson's score (Wilson, 1927): [low, high].
 
     values (N,): 0 or 1 (or bool), one entry a headline; ValueError for other values and for no headline. Unlike the

@@ -55,7 +55,7 @@ def bertscore(decoded: Sequence[str], reference: Sequence[str], scorers: str = "
     scores, kept = np.zeros(len(decoded)), np.flatnonzero(scored)
     if len(kept):
         scorer = _bert_scorer(scorer_names(scorers)["bertscore"])
-        _, _, f1 = scorer.score([decoded[i] for i in kept], [reference[i] for i in kept])
+        _, _, f1 = scorer.score([decoded[int(i)] for i in kept], [reference[int(i)] for i in kept])
         scores[kept] = f1.numpy()
     return scores
 

@@ -76,9 +76,10 @@ class ArithmeticCode(PrefixedCode):
         """The message of each text, (integer, its size in bits); ids with [CLS] and [SEP]."""
         found = []
         for interval in self.text_code.intervals(ids):
-            fitting = ((interval.shortest(size), size) for size in self.sizes)
+            shortest = ((interval.shortest(size), size) for size in self.sizes)
+            fitting = ((number, size) for number, size in shortest if number is not None)
             cut = max(size for size in self.sizes if size <= max(self.reliable, self.sizes[0]))
-            found.append(next((one for one in fitting if one[0] is not None), (interval.nearest(cut), cut)))
+            found.append(next(fitting, (interval.nearest(cut), cut)))
         return found
 
     def write(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
@@ -88,7 +89,7 @@ class ArithmeticCode(PrefixedCode):
             rows = [k for k, (_, own) in enumerate(messages) if own == size]
             bits = np.array([list(map(int, f"{messages[k][0]:0{size}b}")) for k in rows], dtype=np.uint8)
             if rows:
-                coded[np.ix_(rows, self.order)] = code.encode(bits)
+                coded[np.ix_(np.array(rows), self.order)] = code.encode(bits)
         return self.modulation.numbers(coded)
 
     def read_messages(self, code: np.ndarray) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -78,7 +79,7 @@ class InvertibleConfig(PreTrainedConfig):
         """The config of a saved model; ValueError that names the file of another kind of model."""
         file = folder / "config.json"
         try:
-            values = dict(paths.read_json(file))
+            values: dict[str, Any] = dict(paths.read_json(file))
             if (kind := values.pop("model_type", None)) != cls.model_type:
                 raise ValueError(f"its model is of the type {kind!r}, not {cls.model_type!r}")
             return cls(**{RENAMED.get(name, name): value for name, value in values.items()})
@@ -94,15 +95,18 @@ def prefix_size(embedding_dim: int, slots: int) -> int:
 def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> InvertibleConfig:
     """The shape of the model that `settings` names; `encoder` holds its name, hash, vocabulary size and special ids."""
     _ = settings.name  # a ValueError where they name no model
-    s, row = settings, ROWS[settings.row]
-    own_control = s.row == "no_vector" and s.variant in ROWS and ROWS[s.variant].no_vector == "own"
+    s = settings
+    assert s.row is not None and s.embedding_dim is not None
+    row = ROWS[s.row]
+    controlled = ROWS.get(s.variant or "") if s.row == "no_vector" else None
+    decoder = controlled.decoder if controlled and controlled.no_vector == "own" else row.decoder
     by_query = row.slots == "queries"
     numbers_per_piece = s.numbers_per_piece if by_query else 0
     prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
     prefix = prefix if row.pooling == "hybrid" else 0
     as_set = ("row", "embedding_dim", "n_layer", "n_head", "n_inner", "n_positions", "word_embeddings", "dropout")
     return InvertibleConfig(
-        pooling=row.pooling, decoder=ROWS[s.variant].decoder if own_control else row.decoder, prefix_size=prefix,
+        pooling=row.pooling, decoder=decoder, prefix_size=prefix,
         slots=s.max_length - 1 if numbers_per_piece else getattr(s, row.slots), numbers_per_piece=numbers_per_piece,
         expanded_size=s.expanded_size if row.reads == "sentence" else 0,
         position_start=by_query and s.position_start, code_weight=s.code_weight if prefix else 1.0,

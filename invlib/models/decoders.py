@@ -14,7 +14,7 @@ Each is built from an `InvertibleConfig` and has
 A new one is a class here, with its name in `DECODERS`, and a row in invlib/rows.py.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -353,7 +353,7 @@ class OnePassDecoder(nn.Module):
         return self.mlp(self.proj(sentence_embedding).unsqueeze(1) + positions)
 
 
-DECODERS = {
+DECODERS: dict[str, Any] = {
     "transformer": TransformerDecoder,
     "correcting": CorrectingDecoder,
     "lstm": LSTMDecoder,

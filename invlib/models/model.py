@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,13 +17,16 @@ from invlib.encoders.batches import StatesDataset, length_sorted
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.hub import check_weights
 from invlib.encoders.lengths import by_length
-from invlib.models.codec import Codec, split, until_end
+from invlib.models.codec import Codec, Vectors, split, until_end
 from invlib.models.config import InvertibleConfig, model_config
 from invlib.models.decoders import DECODERS, Hypothesis, Rounded
 from invlib.models.generation import generate
 from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
 from invlib.settings import Settings, device, precision
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 MANY = 64  # vectors for which rounding the whole vocabulary once is worth it
 SEARCH = (  # what `generate_ids` takes of transformers' GenerationConfig beside num_beams
@@ -52,7 +56,7 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
     config_class = InvertibleConfig
     main_input_name = "input_ids"
 
-    def __init__(self, config: InvertibleConfig):
+    def __init__(self, config: InvertibleConfig) -> None:
         super().__init__(config)
         self.pooling = POOLINGS[config.pooling].from_config(config)
         self.decoder = DECODERS[config.decoder](config)
@@ -60,14 +64,16 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         self.folder: Path | None = None  # where it was saved or loaded last
         self.post_init()
 
-    def init_weights(self):
+    def init_weights(self) -> None:
         """Every module has started its own weights: transformers, which calls this, is to leave them alone."""
 
     @property
-    def encoder(self) -> FrozenEncoder:
-        if self._encoder is None:
-            self.use_encoder(load_encoder(self.config.encoder))
-        return self._encoder
+    def encoder(self) -> FrozenEncoder:  # type: ignore[override]  # `use_encoder` sets it
+        encoder = self._encoder
+        if encoder is None:
+            encoder = load_encoder(self.config.encoder)
+            self.use_encoder(encoder)
+        return encoder
 
     def use_encoder(self, encoder: FrozenEncoder) -> None:
         """Give the frozen encoder; ValueError where it is not the one that the model was trained on."""
@@ -93,7 +99,7 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return tuple(self.config.encoder_layers) if self.reads_states else ()
 
     @property
-    def components(self) -> np.ndarray | None:
+    def components(self) -> np.ndarray | None:  # type: ignore[override]  # read, not set, here
         """The PCA (H, p) float32 that makes the semantic prefix; None where the vector has none."""
         found = getattr(self.pooling, "components", None)
         return None if found is None else found.float().cpu().numpy()
@@ -119,7 +125,7 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, sentence_embedding: Tensor | None = None,
-        move: Callable[[Tensor, dict], dict] | None = None, hypothesis: Hypothesis | None = None, **more,
+        move: Callable[[Tensor, dict], dict] | None = None, hypothesis: Hypothesis | None = None, **more: Tensor,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Teacher-forced: sentence_embedding (B, D), and states (N, n_embd) and labels (N,) of every piece after [CLS].
 
@@ -137,8 +143,8 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         _ = self.encoder  # a model that was loaded has the decoder's words from it
         # The vector in the weights' precision: of a half model, not of a model under autocast
         vector = z if self.dtype == torch.float32 else z.to(self.dtype)
-        more = () if hypothesis is None else (hypothesis,)  # only a correcting decoder takes it
-        states = self.decoder.decode_states(vector, previous[:, :-1], *more)
+        read = () if hypothesis is None else (hypothesis,)  # only a correcting decoder takes it
+        states = self.decoder.decode_states(vector, previous[:, :-1], *read)
         labelled = batch["attention_mask"][:, 1:].bool()
         return {"sentence_embedding": z, "states": states[labelled], "labels": ids[:, 1:][labelled]}
 
@@ -190,12 +196,14 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
             batch = self.with_reference(batch, dtype)
         return {k: v.to(self.device) for k, v in batch.items()}
 
-    def as_tensor(self, z) -> Tensor:
+    def as_tensor(self, z: Vectors) -> Tensor:
         """What `check_vectors` accepts as a tensor (N, D), on the model's device and in its precision."""
         return torch.from_numpy(self.check_vectors(z)).to(self.device, self.dtype)
 
     @torch.no_grad()
-    def generate_ids(self, z, num_beams: int = 1, batch_size: int | None = None, **search) -> list[list[int]]:
+    def generate_ids(
+        self, z: Vectors, num_beams: int = 1, batch_size: int | None = None, **search: Any
+    ) -> list[list[int]]:
         """Vectors (N, D) -> word-piece ids of each text: without [CLS], with the end token where it was generated.
 
         batch_size: vectors at once; None = 512 in greedy search, else 64. Where the vectors tell how long their texts
@@ -251,7 +259,9 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return self.logits(self.decoder.decode_states(z, bos)).argmax(-1)
 
     @torch.no_grad()
-    def token_log_probabilities(self, z, ids: Sequence[Sequence[int]], batch_size: int = 64) -> list[tuple[float, ...]]:
+    def token_log_probabilities(
+        self, z: Vectors, ids: Sequence[Sequence[int]], batch_size: int = 64
+    ) -> list[tuple[float, ...]]:
         self.eval()
         z, found = self.as_tensor(z), []
         if len(z) != len(ids):
@@ -305,7 +315,7 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         model.folder = folder
         return model.to(device()).eval()
 
-    def to_sentence_transformer(self):
+    def to_sentence_transformer(self) -> "SentenceTransformer":
         """The encoding half; SentenceTransformer(folder, trust_remote_code=True) loads what it saves.
 
         The flag lets sentence-transformers import this installed package's class; no code is downloaded.

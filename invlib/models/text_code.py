@@ -9,7 +9,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ class TextCode:
         values = [Fraction(number, 2**n) for number, n in numbers]
         for part in split(sorted({v for v in values if self._known(v) is None}), batch_size):
             self._read_new(part)
-        return [list(self._known(value)) for value in values]
+        return [list(cast(tuple, self._known(value))) for value in values]
 
     def _known(self, value: Fraction) -> tuple[int, ...] | None:
         k = bisect_right(self._read, value, key=lambda entry: entry[0])

@@ -80,11 +80,11 @@ def best_recombined(
         unscored = [(k, ids) for k, texts in enumerate(new) for ids in sorted(texts) if ids and ids not in cosines[k]]
         owners = [k for k, _ in unscored]
         found = cosines_of([ids for _, ids in unscored], owners).tolist() if unscored else []
-        for (k, ids), cosine in zip(unscored, found, strict=True):
-            cosines[k][ids] = cosine
+        for (owner, ids), cosine in zip(unscored, found, strict=True):
+            cosines[owner][ids] = cosine
         if turn < rounds:
             new = [evolve(texts, kept, children, continues, longest, rng) for texts in cosines]
-    return [max(texts, key=texts.get) if texts else () for texts in cosines]
+    return [max(texts, key=texts.__getitem__) if texts else () for texts in cosines]
 
 
 def word_pieces(model, generated: Iterable[Sequence[int]]) -> list[Ids]:
@@ -109,7 +109,8 @@ def propose(model, z: np.ndarray, samples: int, noise: float, search: dict, rng:
     Every other pass, or every one where `search` is empty, moves the code by normal noise, `noise` times the code's
     root mean square; the prefix stays.
     """
-    found, size = [set() for _ in z], model.components.shape[1]
+    found: list[set[Ids]] = [set() for _ in z]
+    size = model.components.shape[1]
     scale = noise * np.sqrt((z[:, size:] ** 2).mean(1, keepdims=True))
     for turn in range(samples):
         moved = z.copy()
@@ -127,7 +128,7 @@ def evolve(
     """New texts from the `kept` of highest cosine, `recombined` `children` times; none that repeats an n-gram."""
     if not cosines:
         return set()
-    best = sorted(cosines, key=cosines.get, reverse=True)[:kept]
+    best = sorted(cosines, key=cosines.__getitem__, reverse=True)[:kept]
     made = {recombined(best, continues, longest, rng) for _ in range(children)}
     return {ids for ids in made if not repeats(ids)}
 

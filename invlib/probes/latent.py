@@ -124,9 +124,9 @@ def interpolate(model: Codec, a: Given, b: Given, steps: int = 21) -> Line:
     first, second = vector_of(model, a), vector_of(model, b)
     vectors = ((1 - shares[:, None]) * first + shares[:, None] * second).astype(np.float32)
     ids = model.generate_ids(vectors)
-    like = [np.array([1 - share_differing(end, row) for row in ids]) for end in (ids[0], ids[-1])]
+    like_a, like_b = (np.array([1 - share_differing(end, row) for row in ids]) for end in (ids[0], ids[-1]))
     changes = np.array([0.0, *(share_differing(*two) for two in zip(ids, ids[1:], strict=False))])
-    return Line(shares, vectors, tuple(map(tuple, ids)), tuple(model.text(ids)), *like, changes)
+    return Line(shares, vectors, tuple(map(tuple, ids)), tuple(model.text(ids)), like_a, like_b, changes)
 
 
 def direction(model: Codec, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -179,6 +179,7 @@ def packed_beside(model: Codec, bits: int = 2) -> PackedIds:
     """`PackedIds` with the model's own prefix, size and weight of the code: the control with nothing learned."""
     prefix_of(model)
     c = model.config
+    assert model.components is not None  # or prefix_of had raised
     return PackedIds(model.encoder, model.components, c.embedding_dim, bits, c.code_weight, c.max_length)
 
 

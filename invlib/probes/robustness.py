@@ -63,6 +63,7 @@ def robustness(
     """
     seen, z = model.vectors_of(train), model.vectors_of(dataset)[:n]
     spread, largest = seen.std(0), np.abs(seen).max(0)
+    moved: list[tuple[float, int | None, np.ndarray]]
     moved = [(level, None, with_noise(z, spread, level, seed)) for level in noise]
     moved += [(0.0, b, quantized(z, largest, b)) for b in bits]
     return pd.DataFrame(

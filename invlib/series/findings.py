@@ -7,6 +7,7 @@ true of its own figures, or it is not shown.
 
 import re
 import string
+from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,7 +24,7 @@ from invlib.series.notebooks import notebooks_of
 
 TAG = "findings"  # of the cell that shows the sentences
 BLOCK = re.compile(r"(<!-- findings:(\w+) -->)\n.*?(<!-- /findings -->)", flags=re.DOTALL)  # of README.md
-JOINED = {"max": max, "min": min, "mean": np.mean, "count": len}
+JOINED: dict[str, Callable] = {"max": max, "min": min, "mean": np.mean, "count": len}
 
 
 class Unsupported(LookupError):
@@ -51,7 +52,7 @@ def unmarked(value):
 
 def flat(row: dict, before: str = "") -> dict:
     """Nested keys joined by dots; the two ends of an interval are its `low` and `high`."""
-    found = {}
+    found: dict = {}
     for key, value in row.items():
         value = dict(zip(("low", "high"), value, strict=True)) if before.endswith("ci95.") and value else value
         found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
@@ -93,7 +94,7 @@ def formula(text: str, figures: dict):
 
 def figures_of(folder: Path, finding: dict) -> dict:
     """All figures of a sentence from a run's files; Unsupported where one is missing."""
-    figures = {}
+    figures: dict = {}
     for name, where in finding["figures"].items():
         figures[name] = formula(where, figures) if isinstance(where, str) else figure(folder, *where)
     return figures
@@ -118,7 +119,7 @@ def beside(folder: Path, finding: dict) -> str | None:
     except Unsupported:
         return None
     written = [(name, spec) for _, name, spec, _ in string.Formatter().parse(finding["text"]) if name]
-    line = ", ".join(format(figures[name], spec) for name, spec in written)
+    line = ", ".join(format(figures[name], spec or "") for name, spec in written)
     return f"*This run: {line}{'' if holds(finding, figures) else '; here the sentence does not hold'}.*"
 
 
@@ -167,9 +168,12 @@ def rebuild_readme(text: str, folder: Path) -> str:
 
 def unsupported() -> list[str]:
     """Why sentences of README.md and of the notebooks in the repository are left out; empty where all hold."""
-    folder, readme, reasons = tables.published(), paths.ROOT / "README.md", []
+    reasons: list[str] = []
+    if (folder := tables.published()) is None:
+        return reasons
+    readme = paths.ROOT / "README.md"
     names = [match[2] for match in BLOCK.finditer(readme.read_text(encoding="utf-8") if readme.is_file() else "")]
-    for name in names + [path.stem for path, _ in shown()] if folder else ():
+    for name in names + [path.stem for path, _ in shown()]:
         for finding in read_findings()[name]:
             try:
                 stated(folder, finding)

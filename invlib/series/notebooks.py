@@ -66,8 +66,8 @@ def stamp(path: Path, parameters: dict) -> dict:
 
     code = ["".join(cell["source"]) for cell in paths.read_json(path)["cells"] if cell["cell_type"] == "code"]
     presets = read_presets()
-    values = [presets.get("common"), presets.get(parameters.get("preset"))]
-    source, values = (hashlib.sha256(json.dumps(part).encode()).hexdigest()[:12] for part in (code, values))
+    own_values = [presets.get("common"), presets.get(parameters.get("preset"))]
+    source, values = (hashlib.sha256(json.dumps(part).encode()).hexdigest()[:12] for part in (code, own_values))
     own = {name: parameters[name] for name in sorted(parameters_of(path) & set(parameters))}
     return {"source": source, "values": values, "parameters": own}
 
@@ -110,7 +110,6 @@ def execute(notebook: Path, folder: Path, parameters: dict) -> None:
     else:
         content = nbformat.read(executed, as_version=4)
         content.metadata["invlib"] = made
-        paths.write_text(executed, nbformat.writes(content))
         try:
             html = HTMLExporter().from_notebook_node(content)[0]
         except ValueError as error:  # nbconvert without its templates, as `pip install --target` leaves it
@@ -119,6 +118,7 @@ def execute(notebook: Path, folder: Path, parameters: dict) -> None:
             paths.log_line(folder, f"{notebook.stem} has no HTML: {reason}")
         else:
             paths.write_text(executed.with_suffix(".html"), html)
+        paths.write_text(executed, nbformat.writes(content))  # at last: where its stamp stands, all is written
         return
     shown = textwrap.indent("\n".join(source.strip().splitlines()[:12]), "    ")
     raise NotebookFailed(f"{notebook.name} failed in this cell:\n\n{shown}\n\n{reason}")

@@ -5,7 +5,6 @@ import base64
 import io
 import os
 import re
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -58,6 +57,7 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"a published run's name has letters, digits, - and _, not {name!r}; give one: --name study")
     target = paths.RESULTS / name
+    paths.restore_folder(target)
     if measured:
         check_rows(folder, target)
 
@@ -69,13 +69,15 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
     others = {str(path.relative_to(target)): path for path in sorted(target.rglob("*")) if path.is_file()}
     others = {file: path for file, path in others.items() if file not in files}
     kept = others if not whole and all(made.get(key) == old.get(key) for key in SAME_RUN) else {}
-    small, quoted = {}, set()
+    small: dict[str, str] = {}
+    quoted: set[str] = set()
     for file, path in (kept | files).items():
         text = path.read_text(encoding="utf-8")
-        small[target / file] = without_paths(quotable(text, quoted) if path.suffix == ".csv" else text, folder)
-    written, notes = [paths.write_text(path, text) for path, text in small.items()], []
-    for file in others.keys() - kept.keys():  # after the writing: an interruption loses nothing
-        others[file].unlink()
+        small[file] = without_paths(quotable(text, quoted) if path.suffix == ".csv" else text, folder)
+    with paths.new_folder(target) as new:
+        for file, text in small.items():
+            paths.write_text(new / file, text)
+    written, notes = [target / file for file in small], []
     if (shown := tables.published()) not in (None, target):
         texts, figures = {}, {}
         notes.append(f"README.md shows results/{shown.name}, so notebooks/ and figures/ stay those of that run")
@@ -84,7 +86,7 @@ def publish(run: str | Path, name: str | None = None) -> tuple[list[Path], list[
     for path in gone:
         path.unlink()
     paths.FIGURES.mkdir(exist_ok=True)
-    written += [Path(shutil.copyfile(path, paths.FIGURES / figure)) for figure, path in figures.items()]
+    written += [paths.copy_file(path, paths.FIGURES / figure) for figure, path in figures.items()]
     written += [paths.write_text(path, text) for path, text in texts.items()]
     changes = {
         f"not made by this part of the run, so kept in results/{name}": kept,
@@ -150,10 +152,11 @@ def publish_model(run: str | Path, name: str) -> list[Path]:
     size = 2 * sum(tensor.numel() for tensor in model.state_dict().values())
     if size > LARGEST_MODEL:
         raise ValueError(f"{name} takes {size / 1e6:.1f} MB in half precision; at most {LARGEST_MODEL / 1e6:.0f} fit")
-    model.save_pretrained(target, half=True)
-    record.write(target)
-    file = target / "training.json"
-    paths.write_text(file, without_paths(file.read_text(encoding="utf-8")))
+    with paths.new_folder(target) as new:
+        model.save_pretrained(new, half=True)
+        record.write(new)
+        file = new / "training.json"
+        paths.write_text(file, without_paths(file.read_text(encoding="utf-8")))
     return sorted(target.iterdir())
 
 
@@ -208,10 +211,10 @@ def of_few_colours(picture: str) -> str:
 def without_paths(text: str, folder: Path | None = None) -> str:
     """A text without absolute folders of this machine: run and repository as relative names, home as `~`."""
     text = re.sub(re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py", "cell", text)
-    places = [(folder, f"runs/{folder.name}")] if folder else []
+    places: list[tuple[str | Path | None, str]] = [(folder, f"runs/{folder.name}")] if folder else []
     places += [(os.environ.get("INVLIB_DATA"), "$INVLIB_DATA"), (paths.ROOT, "."), (paths.ROOT.parent, "..")]
     for place, short in [*places, (Path.home(), "~")]:
-        for form in sorted({str(place), str(Path(place).resolve())} - {"/"}) if place else ():
+        for form in sorted({str(place), str(Path(place).resolve())} - {"/"}) if place else []:
             if short == ".":
                 text = re.sub(re.escape(form) + r"/(?=[\w.])", "", text)
             text = re.sub(re.escape(form) + r"(?![\w-])", short, text)
@@ -227,11 +230,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.model and not args.run:
         parser.error(f"name the run that has the model {args.model}")
+    notes: list[str] = []
     try:
         if args.model:
-            written, notes = publish_model(args.run, args.model), []
+            written = publish_model(args.run, args.model)
         else:
-            written, notes = publish(args.run, args.name) if args.run else (rebuild(), [])
+            written, notes = publish(args.run, args.name) if args.run else (rebuild(), notes)
     except (FileNotFoundError, ValueError) as error:
         print(f"invlib.series.publish: {error}", file=sys.stderr)
         return 2

@@ -293,7 +293,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def provenance(folder: str | Path) -> str:
     """One line on what made a run's numbers: preset, seed, data, encoder, scorers, device, versions."""
-    first = next(iter(load_metrics(folder).to_dict("records")), {})
+    first: dict = next(iter(load_metrics(folder).to_dict("records")), {})
     record = {key: first.get(key) for key in PROVENANCE} | settings_of(folder)
     words = [f"{key.replace('_', ' ')} {record[key]}" for key in PROVENANCE if record.get(key) is not None]
     if record.get("scorers") is not None and record.get("scorers") == record.get("encoder"):

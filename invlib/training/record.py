@@ -32,7 +32,11 @@ class Identity:
 
     @classmethod
     def read(cls, file: Path) -> "Identity":
-        return cls.of(migrated(paths.read_json(file)))
+        """The identity in a file; ValueError for one that this version does not read."""
+        try:
+            return cls.of(migrated(paths.read_json(file)))
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{file} is no identity of a training that this version reads: {error}") from error
 
     @classmethod
     def of(cls, values: dict) -> "Identity":

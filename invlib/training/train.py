@@ -51,7 +51,7 @@ def train(
         trainer, curve = build_trainer(settings, run, material, training.work)
         model, n = trainer.model, len(trainer.train_dataset)
         paths.log_line(run, f"{settings.name} starts: {model.n_trainable():,} trainable parameters, {n:,} sentences")
-        trainer.train(resume_from_checkpoint=training.checkpoint)
+        trainer.train(resume_from_checkpoint=training.checkpoint_of(trainer.model))
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # else it would keep the Trainer's bfloat16
         wait_for_all()  # rank 0 has written the curve
         curves = pd.read_csv(curve.file)  # as it is read where the model is loaded
@@ -79,7 +79,7 @@ def build_trainer(
     model.decoder.vocabulary.start_at_frequencies(material.label_counts())
     if settings.start_from:
         start_from(model, settings.start_from, run)
-    if ROWS[settings.row].fitted:
+    if ROWS[model.config.row].fitted:
         model.pooling.fit(np.asarray(material.states["train"].sentence))
     s = settings
     train_set = material.training_set(

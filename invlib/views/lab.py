@@ -107,7 +107,7 @@ def sentence_html(space: Space, text: str, k: int = 5) -> str:
     rows = [
         {"word piece": piece, "": mark, "probability": probability(p)}
         | {f"the {k} likeliest others": ", ".join(f"{name} {probability(q)}" for name, q in other)}
-        for piece, mark, p, other in zip(found.pieces, found.marks, found.probabilities, others, strict=True)
+        for piece, mark, p, other in zip(found.pieces, found.marks, found.probabilities or (), others, strict=True)
     ]
     head = table_html([{"": "typed", "text": text}, {"": "decoded", "text": found}], legend=True)
     return head + table_html(rows, [i for i, mark in enumerate(found.marks) if mark == "wrong"])
@@ -137,9 +137,10 @@ def line_figure(lines: Mapping[str, Line]) -> Figure:
 
 def line_html(line: Line, space: Space) -> str:
     """Every different text of a line with the nearest other headline; the first text after the jump is marked."""
-    rows, marked = [], []
-    for text, steps in groupby(range(len(line.texts)), lambda k: line.texts[k]):
-        steps = list(steps)
+    rows: list[dict[str, str]] = []
+    marked: list[int] = []
+    for text, group in groupby(range(len(line.texts)), lambda k: line.texts[k]):
+        steps = list(group)
         if line.jump in steps:
             marked.append(len(rows))
         share = " to ".join(dict.fromkeys(f"{line.shares[k]:.2f}" for k in (steps[0], steps[-1])))
@@ -189,7 +190,7 @@ def noise_html(space: Space, text: str, decibels: Sequence[float] = DECIBELS, n:
     return table_html(rows) + line_of_text(f"{deviations} {headlines_are(space)}")
 
 
-def noise_columns(space: Space, decibels: float) -> dict[str, str]:
+def noise_columns(space: Space, decibels: float) -> dict[str, Cell]:
     bits = len(space.headlines.spread) * capacity(noise_of_db(decibels))
     return {
         "SNR (dB)": f"{decibels:g}", "noise (standard deviations)": f"{noise_of_db(decibels):.2f}",
@@ -204,7 +205,7 @@ def samples_html(space: Space, text: str, decibels: float, n: int = 8, seed: int
     (clean,) = model.decode(z[None])
     samples = around(model, z, noise_of_db(decibels), space.headlines.spread, n, seed)
     distance = cosines(samples.vectors, z)
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {"sample": str(k + 1), "cosine": f"{c:.2f}", "decoded": compare_texts(model.encoder, clean, t)}
         for k, (t, c) in enumerate(zip(samples.texts, distance, strict=True))
     ]

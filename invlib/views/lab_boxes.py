@@ -168,11 +168,11 @@ def direction_box(spaces: Sequence[Space], text: str, pairs: Sequence[tuple[str,
 
     def work() -> str:
         found = zip(spaces, directions(examples.value), strict=True)
-        both = [(s, *decode_along(s.model, sentence.value, along, [0, strength.value])) for s, along in found]
-        rows = [
-            {"vector": s.name, "strength 0": before, f"strength {strength.value:g}": compare_texts(
-                s.model.encoder, before, after)} for s, before, after in both
-        ]  # fmt: skip
+        rows: list[dict[str, lab.Cell]] = []
+        for s, along in found:
+            before, after = decode_along(s.model, sentence.value, along, [0, strength.value])
+            moved = compare_texts(s.model.encoder, before, after)
+            rows.append({"vector": s.name, "strength 0": before, f"strength {strength.value:g}": moved})
         return lab.table_html(rows, legend=True)
 
     answering(shown, work, sentence, examples, strength)

@@ -222,9 +222,9 @@ def exact_match_vs_agreement(ax: Axes, points: pd.DataFrame, names: float | None
     """
     for point, look in zip(points.to_dict("records"), series_styles(points["label"]), strict=True):
         ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
-        intervals = [[None if pd.isna(end[0]) else end] for end in ends]
+        across, along = ([None if pd.isna(end[0]) else end] for end in ends)
         x, y = point["rank_correlation"], point["exact_match"]
-        scatter_with_intervals(ax, [x], [y], *intervals, **{**look, "label": literal(point["label"]), **style})
+        scatter_with_intervals(ax, [x], [y], across, along, **{**look, "label": literal(point["label"]), **style})
         if names is not None:
             side, ha = ((-9, -7), "right") if x > names else ((9, 0), "left")
             above = points.loc[(points["rank_correlation"] > names) == (x > names), "exact_match"] - y  # same side

@@ -1,5 +1,7 @@
 """Publishing a run: what goes into the repository, what is kept of before, and what is refused."""
 
+import shutil
+
 import nbformat
 import pandas as pd
 import pytest
@@ -187,3 +189,46 @@ def test_a_row_without_both_controls_is_not_published(finished):
     assert not paths.FIGURES.exists()
     paths.write_json(finished / "metrics.json", old[:2] + rows[2:])
     publish.publish("mine")
+
+
+def published(repository) -> dict[str, bytes]:
+    """Everything in the repository but its runs."""
+    files = (path for path in repository.rglob("*") if path.is_file() and paths.RUNS not in path.parents)
+    return {str(path.relative_to(repository)): path.read_bytes() for path in files if ".part" not in str(path)}
+
+
+@pytest.mark.slow
+def test_a_publishing_that_is_killed_leaves_whole_folders_and_goes_on(repository, finished, in_child, kills, tmp_path):
+    """kill -9 before any write: results/study is the old one or the new one, every other file is whole."""
+    publish.publish("mine")
+    paths.write_csv(finished / "tables" / "06_new.csv", pd.DataFrame({"n": [1]}))
+    (finished / "examples.csv").unlink()
+    (finished / "figures" / "a.png").write_bytes(b"another")
+    executed = finished / "notebooks" / "00_a.ipynb"
+    executed.write_text(executed.read_text().replace("aa==", "bb=="))
+    before, safe = published(repository), tmp_path / "before"
+    shutil.copytree(repository, safe)
+
+    def again():
+        publish.publish("mine")
+
+    places = kills(again, 200)
+    after = published(repository)
+    assert before.keys() - after.keys() == {"results/study/examples.csv"} and len(places) > 12
+
+    def of_study(files: dict) -> dict:
+        return {name: content for name, content in files.items() if name.startswith("results/study/")}
+
+    for place in places:
+        shutil.rmtree(repository)
+        shutil.copytree(safe, repository)
+        assert in_child(again, place)[0] == -9
+        found = published(repository)
+        between = {
+            name.replace("/.study.old/", "/study/"): content for name, content in found.items() if ".old/" in name
+        }
+        assert (of_study(found) or between) in (of_study(before), of_study(after))
+        others = found.items() - of_study(found).items()
+        assert all(content in (before.get(name), after.get(name)) for name, content in others if ".old/" not in name)
+        again()
+        assert published(repository) == after

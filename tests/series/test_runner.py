@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from types import SimpleNamespace
 
 import nbformat
@@ -340,3 +341,35 @@ def test_the_appendix_comes_last_and_is_named_by_its_first_word(workbook):
     for name in ("appendix", "appendix_more", "notebooks/appendix_more.ipynb"):
         assert notebooks.pick(series, [name]) == series[2:]
     assert notebooks.pick(series, start="01") == series[1:]
+
+
+@pytest.mark.slow
+def test_a_series_that_is_killed_goes_on(workbook, without_kernels, in_child, kills):
+    """kill -9 before any write: --resume ends with the files of a run that nobody killed; nothing is done twice."""
+    without_kernels()
+    folder = paths.RUNS / "mine"
+    replace("00_first.ipynb", WRITE + "print('x', file=(folder / 'first.txt').open('a'))")
+
+    def series():
+        assert runner.main(["--preset", "cpu", "--run", "mine", "--resume"]) == 0
+
+    def left() -> dict:
+        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        found = {
+            name: len(path.read_bytes()) for name, path in files.items() if ".part" not in name and name != "log.txt"
+        }
+        done = [notebooks.is_complete(path) for path in sorted((folder / "notebooks").glob("*.ipynb"))]
+        return found | {"complete": done, "last": (paths.RUNS / "last").resolve()}
+
+    places = kills(series, 24)
+    whole = left()
+    assert len(places) > 8 and whole["complete"] == [True, True]
+    for place in places:
+        shutil.rmtree(paths.RUNS)
+        assert in_child(series, place)[0] == -9
+        begun = notebooks.is_complete(folder / "notebooks" / "00_first.ipynb")
+        assert in_child(series)[0] == 0
+        if begun:
+            assert (folder / "first.txt").read_text() == "x\n"
+        (folder / "first.txt").write_text("x\n")
+        assert left() == whole
