@@ -38,9 +38,16 @@ class MeaningReader(Codec):
             )
         self.model, self.inverter, self.chain, self.trusted = model, inverter, chain, trusted
         self.encoder, self.config, self.components = model.encoder, model.config, model.components
-        self.encode, self.vectors_of = model.encode, model.vectors_of
-        self.token_log_probabilities = model.token_log_probabilities
         self.inverted = np.zeros(0, dtype=bool)
+
+    def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        return self.model.encode(texts, batch_size)
+
+    def vectors_of(self, dataset) -> np.ndarray:
+        return self.model.vectors_of(dataset)
+
+    def token_log_probabilities(self, z, ids: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+        return self.model.token_log_probabilities(z, ids)
 
     def trust(self, z, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """The geometric mean of the probabilities of each text's pieces, given its vector: (N,), 0 for an empty one."""

@@ -123,7 +123,7 @@ def recovered_bits(nats: np.ndarray, reference_nats: np.ndarray) -> np.ndarray:
     return (reference_nats - nats) / math.log(2)
 
 
-def token_f1(found: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> np.ndarray:
+def token_f1(found: Sequence[Sequence], reference: Sequence[Sequence]) -> np.ndarray:
     """F1 of the word pieces of each pair of texts in any order, each as often as it stands there, (N,) in [0, 1]."""
     scores = []
     for a, b in zip(found, reference, strict=True):

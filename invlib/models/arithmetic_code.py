@@ -18,7 +18,7 @@ NO_NOISE = noise_of_db(60)  # what a code for no noise is made for
 SIZES = 12  # one more costs a twelfth of the decoding time
 
 
-def payload_sizes(bits: Sequence[float], n: int = SIZES) -> tuple[int, ...]:
+def payload_sizes(bits: Sequence[float] | np.ndarray, n: int = SIZES) -> tuple[int, ...]:
     """n sizes in bits for texts like these, in equal ratios: from the 5 % quantile to a tenth more than the longest.
 
     bits (N,): what each of some training texts costs under the language model.

@@ -62,7 +62,7 @@ def card_parts(system: System, data: CardData) -> pd.DataFrame:
     What needs vectors is left out for a system without, and interventions for one without a prefix.
     """
     parts = {"midpoints": midpoints}
-    if system.encode is not None:
+    if system.has_vectors:
         parts |= {"fragility": fragility, "directions": directions, "hard_negatives": hard_negatives}
         parts |= {"lengths": neighbours_lengths}
     if system.prefix:

@@ -117,7 +117,8 @@ def neighbours(sentence: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
     """At most n pairs (P, 2) of (N, H) embeddings of length 1 with a cosine of `NEIGHBOURS`; each is in one at most."""
     cosine = sentence @ sentence.T
     first, second = np.nonzero(np.triu((cosine >= NEIGHBOURS[0]) & (cosine <= NEIGHBOURS[1]), 1))
-    used, pairs = set(), []
+    used: set[int] = set()
+    pairs: list[tuple[int, int]] = []
     for k in np.random.default_rng(seed).permutation(len(first)):
         pair = int(first[k]), int(second[k])
         if len(pairs) < n and not used & set(pair):

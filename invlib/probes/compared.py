@@ -63,7 +63,7 @@ def compare(trained: TrainedRun, settings: Settings, run: str | Path | None = No
 
     def long_first(name: str) -> tuple:
         long = name.endswith("_long")
-        return not long, split_row_name(name)[1] if long else -trained.records[name].accuracy
+        return not long, split_row_name(name)[1] if long else -(trained.records[name].accuracy or 0)
 
     def of_like_size(name: str) -> tuple:
         return abs(split_row_name(name)[1] - embedding_dim), not name.endswith("_alike"), name
@@ -80,7 +80,9 @@ def compare(trained: TrainedRun, settings: Settings, run: str | Path | None = No
     beside = [name for name in hybrids[1:] if name.endswith(BESIDE)] + pools[:1]
     models |= {name: trained.models[name] for name in beside}
     encoder, c = trained.material.encoder, models[best].config
-    packed = packed_ids_by_bits(encoder, models[best].components, embedding_dim, c.code_weight, c.max_length)
+    components = models[best].components
+    assert components is not None  # a hybrid has a prefix
+    packed = packed_ids_by_bits(encoder, components, embedding_dim, c.code_weight, c.max_length)
     n = min(settings.n_generate or MOST, MOST, len(trained.material.states["test"]))
     return Compared(trained, best, own, models, packed, n)
 

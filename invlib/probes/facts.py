@@ -32,9 +32,8 @@ def swapped(text: str, word: str, other: str) -> str | None:
 
 def pairs_of(texts: Sequence[str], word: str, other: str, n: int) -> tuple[list[str], list[str]]:
     """The first n texts that hold a word, and the same with another in its place."""
-    changed = ((text, swapped(text, word, other)) for text in texts)
-    found = [pair for pair in changed if pair[1] is not None][:n]
-    return [a for a, _ in found], [b for _, b in found]
+    found = [(text, new) for text in texts if (new := swapped(text, word, other)) is not None][:n]
+    return [text for text, _ in found], [new for _, new in found]
 
 
 def directions(system: System, data: CardData) -> pd.DataFrame:

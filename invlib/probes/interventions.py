@@ -54,7 +54,8 @@ def interventions(
     rows = []
     for name in INTERVENTIONS:
         generated = model.generate_ids(operated(model, z, name))
-        said, row = embedded(model, model.text(generated)), {"intervention": name}
+        said = embedded(model, model.text(generated))
+        row: dict = {"intervention": name}
         for side in whose:
             found = generated_matches(generated, references[side], model.config)
             counted = found["right"], found["positions"]

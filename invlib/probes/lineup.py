@@ -51,8 +51,8 @@ def lineup(run: str | Path | None, settings: Settings, material: Material, data:
     controls = {f"packed_ids_{size}": systems.of_codec(packed(size, settings, material)) for size in SIZES}
     controls[f"arithmetic_code_{SIZES[0]}"] = systems.of_codec(arithmetic(SIZES[0], settings, material, data.reference))
     controls["nearest headline"] = data.nearest
-    by_hand = systems.SpliceByHand(None, None, encoder=material.encoder, max_length=data.max_length)
-    seen = {"splice by hand": by_hand, "one of the two headlines": systems.OneEnd(None, None)}
+    by_hand = systems.SpliceByHand(encoder=material.encoder, max_length=data.max_length)
+    seen = {"splice by hand": by_hand, "one of the two headlines": systems.OneEnd()}
     return found | searched | controls | seen
 
 

@@ -124,7 +124,7 @@ def two_virtues(model: Codec, dataset: StatesDataset, n_bootstrap: int = 1000) -
     exact = generated_matches(model.generate_ids(z), dataset.ids(), model.config)["exact"]
     ends = proportion_interval(exact), rank_correlation_interval(z, dataset.sentence, n_bootstrap)
     values = {"exact_match": float(exact.mean()), "rank_correlation": rank_correlation(z, dataset.sentence)}
-    found = {"n": len(z)}
+    found: dict[str, float] = {"n": len(z)}
     for (name, value), (low, high) in zip(values.items(), ends, strict=True):
         found |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
@@ -15,20 +16,28 @@ from invlib.training.interpolation import splice
 RETRIEVED = 12  # nearest headlines that are recombined
 
 
+def no_vectors(*_) -> NoReturn:
+    raise ValueError("this system sees both sentences, and has no vectors to encode or decode")
+
+
 @dataclass(frozen=True)
 class System:
-    """encode: sentences -> (N, D) float32; decode: vectors (N, D) -> texts; None where it has no vectors.
+    """encode: sentences -> (N, D) float32; decode: vectors (N, D) -> texts. Some have neither, and see both sentences.
 
     prefix: of the D numbers, the first so many that are a semantic prefix. costly: a text takes seconds.
     """
 
-    encode: Callable[[Sequence[str]], np.ndarray] | None
-    decode: Callable[[np.ndarray], list[str]] | None
+    encode: Callable[[Sequence[str]], np.ndarray] = no_vectors
+    decode: Callable[[np.ndarray], list[str]] = no_vectors
     prefix: int = 0
     costly: bool = False
 
+    @property
+    def has_vectors(self) -> bool:
+        return self.encode is not no_vectors
+
     def on_the_way(
-        self, first: Sequence[str], second: Sequence[str], shares: Sequence[float] = (0.5,)
+        self, first: Sequence[str], second: Sequence[str], shares: Sequence[float] | np.ndarray = (0.5,)
     ) -> list[list[str]]:
         """The texts at each share of the straight line from one sentence's vector to another's: a list a share."""
         a, b = self.encode(first), self.encode(second)

@@ -44,7 +44,7 @@ def pack(out: Path, data: str | None = None, present: Iterable[str] | None = Non
     if source.kind != "files":
         raise FileNotFoundError(f"no headlines to pack, {source.name} is no file here; {REMEDY}")
     spec = importlib.util.find_spec(ENCODER.replace("-", "_"))
-    if spec is None:
+    if spec is None or spec.origin is None:
         raise FileNotFoundError(f"the encoder's package {ENCODER} is not installed; make env installs it")
     present = lacking(PRESENT, ())[0] if present is None else present
     pins, unknown = lacking(dependencies(), present, python)
@@ -158,7 +158,7 @@ def in_planes(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def split(file: Path, target: Path) -> list[Path]:
     """The file as pieces of at most PIECE bytes: <target>.00, <target>.01, ..."""
-    pieces = []
+    pieces: list[Path] = []
     with file.open("rb") as whole:
         while block := whole.read(PIECE):
             pieces.append(target.with_name(f"{target.name}.{len(pieces):02}"))

@@ -81,9 +81,9 @@ def report(run: str | Path, other: str | Path) -> str:
     })  # fmt: skip
     names = [{name_of(row) for row in by_identity(folder).values()} for folder in (run, other)]
     alone = [
-        f"only in {folder}: {', '.join(sorted(mine - theirs))}"
-        for folder, mine, theirs in ((run, *names), (other, *reversed(names)))
-        if mine - theirs
+        f"only in {folder}: {', '.join(sorted(left))}"
+        for folder, left in ((run, names[0] - names[1]), (other, names[1] - names[0]))
+        if left
     ]
     table = shown.to_string(index=False) if len(shown) else ""
     return "\n\n".join(filter(None, (table, "\n".join(alone), UNPAIRED if table else "", count_line(compared))))

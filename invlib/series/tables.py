@@ -73,14 +73,16 @@ def virtues(folder: str | Path, published: Path | None = None) -> pd.DataFrame:
 
     published: a folder whose models are added where the run lacks them, labelled so. What lacks either is left out.
     """
-    lines, places = [], {"": Path(folder)}
+    lines: list[dict] = []
+    places = {"": Path(folder)}
     if published and published.name != Path(folder).name:
         places[", published"] = published
     for words, place in places.items():
         known = {line["label"] for line in lines}
         for row in main_rows(load_metrics(place)):
             name = model_name(row["model"], row["embedding_dim"], row.get("variant"))
-            line, ends = {"label": name + words}, row.get("ci95") or {}
+            line: dict = {"label": name + words}
+            ends = row.get("ci95") or {}
             for key in ("exact_match", "rank_correlation"):
                 low, high = ends.get(key) or (None, None)
                 line |= {key: row[key], f"{key}_low": low, f"{key}_high": high}

@@ -19,7 +19,7 @@ CONTROLS = {  # how a control's name begins -> its look; greys and black: nothin
 
 def looks(systems: Sequence[str]) -> dict[str, dict]:
     """Colour, line and marker of each system, by name; learned ones have a colour each."""
-    found = {}
+    found: dict[str, dict] = {}
     for name in dict.fromkeys(systems):
         control = next((look for start, look in CONTROLS.items() if name.startswith(start)), None)
         k = len(found)
@@ -44,7 +44,7 @@ def fragility_curves(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes
     styles = looks(curves["system"])
     for ax, (measure, ylabel) in zip(axes, ylabels.items(), strict=True):
         for name, rows in curves[curves["measure"] == measure].groupby("system", sort=False):
-            plots.line_with_band(ax, *(rows[key] for key in ("a", "mean", "low", "high")), label=name, **styles[name])
+            plots.line_with_band(ax, rows["a"], rows["mean"], rows["low"], rows["high"], label=name, **styles[name])
         plots.label_axes(ax, "a, the noise's share of the variance", ylabel)
     axes[-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return axes
@@ -58,9 +58,9 @@ def bars(ax: Axes, parts: pd.DataFrame, part: str, measure: str, xlabel: str, of
     groups, intervals = {}, {}
     for kind in of:
         rows = [by.loc[kind, name] if (kind, name) in by.index else None for name in systems]
-        known = [row is not None and pd.notna(row["mean"]) for row in rows]
-        groups[kind] = [float(row["mean"]) if ok else None for row, ok in zip(rows, known, strict=True)]
-        intervals[kind] = [[row["low"], row["high"]] if ok else None for row, ok in zip(rows, known, strict=True)]
+        known = [row if row is not None and pd.notna(row["mean"]) else None for row in rows]
+        groups[kind] = [None if row is None else float(row["mean"]) for row in known]
+        intervals[kind] = [None if row is None else [row["low"], row["high"]] for row in known]
     plots.grouped_bars(ax, systems, groups, intervals, xlabel)
     ax.set_ylim(len(systems) - 0.5, -0.5)  # the first on top, where axes share it too
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5)).set_visible(len(of) > 1)

@@ -77,7 +77,7 @@ def test_without_noise_an_exact_control_is_exact_and_noise_breaks_it(exact, card
 
 
 def test_a_headline_itself_is_neither_new_nor_beyond_itself(card_data):
-    table = midpoints(OneEnd(None, None), card_data)
+    table = midpoints(OneEnd(), card_data)
     for measure in ("beyond_end", "new_words", "empty"):
         assert mean(table, "random", measure) == pytest.approx(0, abs=1e-4)
     assert mean(table, "random", "bits") == pytest.approx(1, abs=0.3)
@@ -92,8 +92,8 @@ def test_the_nearest_headline_is_not_beyond_itself(card_data):
 
 def test_the_largest_step_is_the_whole_way_in_one_jump_and_half_in_two(card_data):
     pairs = card_data.pairs["random"][:4]
-    once = steps(OneEnd(None, None), card_data, pairs)
-    twice = steps(SpliceByHand(None, None, encoder=card_data.encoder, max_length=16), card_data, pairs)
+    once = steps(OneEnd(), card_data, pairs)
+    twice = steps(SpliceByHand(encoder=card_data.encoder, max_length=16), card_data, pairs)
     assert (once["step_words"] > 0.2).all() and (once["step_words"] <= 1).all()
     assert twice["step_words"].mean() < once["step_words"].mean()
 
@@ -172,7 +172,7 @@ def test_neighbours_by_length_alone_have_no_difference(card_data):
 
 
 def test_the_card_is_one_row_of_at_most_fourteen_columns(exact, card_data):
-    parts = {"packed": card_parts(exact, card_data), "splice": card_parts(OneEnd(None, None), card_data)}
+    parts = {"packed": card_parts(exact, card_data), "splice": card_parts(OneEnd(), card_data)}
     assert set(parts["packed"]["part"]) == {
         "fragility", "midpoints", "directions", "hard_negatives", "interventions", "lengths"
     }  # fmt: skip

@@ -34,12 +34,12 @@ def test_recombined_headlines_are_nearer_than_the_nearest_one(float32, tiny_enco
 
 
 def test_by_hand_the_middle_says_both(tiny_encoder):
-    start, near, half, end = SpliceByHand(None, None, encoder=tiny_encoder, max_length=16).on_the_way(
+    start, near, half, end = SpliceByHand(encoder=tiny_encoder, max_length=16).on_the_way(
         ["oil rises on tariffs"], ["gold falls after weak data"], (0, 0.2, 0.5, 1)
     )
     assert start == near == ["oil rises on tariffs"] and end == ["gold falls after weak data"]
     assert {"oil", "data"} <= set(half[0].split())
-    assert OneEnd(None, None).on_the_way(["a"], ["b"], (0, 0.5, 0.6)) == [["a"], ["a"], ["b"]]
+    assert OneEnd().on_the_way(["a"], ["b"], (0, 0.5, 0.6)) == [["a"], ["a"], ["b"]]
 
 
 def test_a_models_prefix_is_known(tiny_model):
