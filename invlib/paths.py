@@ -47,8 +47,20 @@ def find_run(run: str | int | Path | None = None, needs: str = "metrics.json") -
 
 def run_places(run: str | int | Path | None) -> list[Path]:
     """Where a run is read from: the one that is named, by `run` or INVLIB_RUN, else runs/lab and runs/last."""
-    named = run not in (None, "") or os.environ.get("INVLIB_RUN")
-    return [run_folder(run)] if named else [RUNS / "lab", RUNS / "last"]
+    return [run_folder(run)] if is_named(run) else [RUNS / "lab", RUNS / "last"]
+
+
+def unmade(run: str | int | Path | None, *needs: str) -> bool:
+    """Whether nobody named a run, and one of `needs` is in none of those that `find_run` looks at.
+
+    Then a notebook that is opened by itself shows what the repository brings, and says so.
+    """
+    return not is_named(run) and not all(any((p / need).exists() for p in run_places(run)) for need in needs)
+
+
+def is_named(run: str | int | Path | None) -> bool:
+    """Whether somebody named a run: by `run`, or by INVLIB_RUN."""
+    return bool(run not in (None, "") or os.environ.get("INVLIB_RUN"))
 
 
 def find_model(name: str | Path, run: str | int | Path | None = None) -> Path:

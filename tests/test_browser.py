@@ -1,6 +1,7 @@
 """The lab as a person sees it: JupyterLab on the loopback address, 13_latent_lab in a headless browser.
 
 Skipped, with the reason, where Chromium (Debian: apt install chromium) or the package playwright is missing.
+LAB_PICTURE=figures/lab.png in the environment keeps a picture of it there.
 """
 
 import os
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from invlib import paths
 
@@ -87,6 +89,16 @@ def test_the_lab_answers(server, tmp_path):
         page.wait_for_function("([e, old]) => e.innerText !== old", arg=[shown.element_handle(), before])
         page.locator(".widget-html td", has_text="uber offers to share journey data").first.wait_for()
         page.screenshot(path=tmp_path / "lab.png")
-        print(f"first answer {first:.0f} s, whole notebook {everything:.0f} s after opening; {tmp_path / 'lab.png'}")
+        if wanted := os.environ.get("LAB_PICTURE"):
+            picture(tmp_path / "lab.png", page.get_by_role("heading", name="1. Type a sentence").first, Path(wanted))
+        print(f"first answer {first:.0f} s, whole notebook {everything:.0f} s after opening")
         browser.close()
     assert not problems
+
+
+def picture(shot: Path, heading, file: Path) -> None:
+    """The lab's first tool and what follows it: 1280 x 1440 of the page, from a heading on, in 256 colours."""
+    top = round(heading.bounding_box()["y"])
+    with Image.open(shot) as image:
+        part = image.convert("RGB").crop((0, top, image.width, min(top + 1440, image.height)))
+        part.quantize(256, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)

@@ -6,7 +6,17 @@ import pandas as pd
 import pytest
 
 from invlib import paths
-from invlib.paths import find_model, find_run, log_line, read_json, run_folder, write_csv, write_json, write_text
+from invlib.paths import (
+    find_model,
+    find_run,
+    log_line,
+    read_json,
+    run_folder,
+    unmade,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 def put(folder, name):
@@ -57,6 +67,15 @@ def test_a_run_that_is_named_and_lacks_the_file_is_not_passed_over(run, monkeypa
     monkeypatch.setenv("INVLIB_RUN", str(run))
     with pytest.raises(FileNotFoundError, match="test"):
         find_run()
+
+
+def test_nothing_is_made_where_nobody_names_a_run_and_none_has_all_that_is_needed(run, monkeypatch):
+    assert unmade(None, "models") and not unmade("test", "models")  # a run that is named is asked, and may fail
+    put(paths.RUNS / "lab", "metrics.json")
+    put(paths.RUNS / "last", "models/rnn_8/config.json")
+    assert not unmade(None, "metrics.json", "models") and unmade(None, "metrics.json", "tables/09_speed.csv")
+    monkeypatch.setenv("INVLIB_RUN", str(run))
+    assert not unmade(None, "tables/09_speed.csv")
 
 
 def test_a_model_is_found_by_folder_name_or_in_the_data(run, monkeypatch, tmp_path):

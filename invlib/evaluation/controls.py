@@ -66,14 +66,20 @@ def language_model(
 ) -> tuple[InvertibleSentenceModel, str]:
     """A language model of these headlines, and whose it is, for a measurement that can't do without one.
 
-    It is the run's reference, else the repository's where that was trained on this very split; else a no-vector model
-    is trained now, for `no_vector_steps`, and is the run's.
+    It is the run's reference, else the repository's where that was trained on this very split, or where there is no run
+    and the headlines are synthetic; else a no-vector model is trained now, for `no_vector_steps`, and is the run's.
     """
     if find_reference(run, settings, material):
         return reference_model(run, settings, material)[0], "this run's"
-    record = TrainingRecord.find(SHIPPED)
-    if record and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
-        return InvertibleSentenceModel.from_pretrained(SHIPPED), "the repository's"
+    if record := TrainingRecord.find(SHIPPED):
+        if record.judges(settings, material.corpus.data_hash, material.encoder.hash):
+            return InvertibleSentenceModel.from_pretrained(SHIPPED), "the repository's"
+        if (
+            paths.unmade(run, "models")
+            and material.corpus.synthetic
+            and material.encoder.hash == record.identity.encoder_hash
+        ):
+            return InvertibleSentenceModel.from_pretrained(SHIPPED), "the repository's, trained on real headlines"
     dim = NO_VECTOR_SLOT * settings.slots if settings.n_embd else material.encoder.hidden_size
     return train(select_row(settings, model_name("no_vector", dim)), run, material)[0], "trained here"
 

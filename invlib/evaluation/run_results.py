@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from invlib import paths
+from invlib.data.at_hand import N_SYNTHETIC, explored
 from invlib.encoders.material import Material, load_material
 from invlib.models.model import InvertibleSentenceModel
 from invlib.rows import ROWS
@@ -14,6 +15,8 @@ from invlib.settings import Settings, model_name, row_names, split_row_name
 from invlib.training.record import TrainingRecord, model_hash, records
 
 MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # taken from the settings that measure
+SHIPPED = "hybrid_384_long"  # the model that the repository carries
+INVERTER = "mean_decoder_384_corrector"  # and one of MiniLM's own vectors, whose one pass gets most words, not all
 IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json
 
 
@@ -26,6 +29,23 @@ class TrainedRun:
     records: dict[str, TrainingRecord]
     settings: dict[str, Settings]
     material: Material
+    shipped: bool = False  # the models are the repository's: there is no run
+
+    @property
+    def source(self) -> str:
+        """Whose headlines these are and, where there is no run, whose models: the first lines of a notebook."""
+        corpus = self.material.corpus
+        headlines = f"headlines from {corpus.source}"
+        if corpus.synthetic:
+            headlines += ": SYNTHETIC, nothing below is about news"
+        if not self.shipped:
+            return headlines
+        n = sum(len(part) for part in corpus.splits.values())
+        seen = "" if corpus.synthetic else "; the models may have been trained on them"
+        return (
+            f"NO RUN on this machine: models of the REPOSITORY (data/models), {', '.join(self.models)}\n{n} "
+            f"{headlines}{seen}"
+        )
 
     def ranked(self, searching: bool = False) -> list[str]:
         """The models by next-token accuracy on the validation headlines, the best first.
@@ -35,14 +55,15 @@ class TrainedRun:
 
         def rank(name: str) -> tuple:
             one_pass = self.models[name].config.decoder == "one_pass"
-            return searching and one_pass, -(self.records[name].accuracy or 0.0)
+            return searching and one_pass, -(self.records[name].accuracy or 0)  # a corrector's was not measured
 
         return sorted(self.models, key=rank)
 
     def table(self) -> pd.DataFrame:
         """Which run, and how each of its models was made."""
+        run = "none" if self.shipped else self.folder.name
         rows = [
-            (name, self.folder.name, s.preset, s.encoder, r.seconds / 60, r.steps, r.stopped_by, r.accuracy)
+            (name, run, s.preset, s.encoder, r.seconds / 60, r.steps, r.stopped_by, r.accuracy)
             for name, s, r in ((name, self.settings[name], self.records[name]) for name in self.models)
         ]
         columns = ["model", "run", "preset", "encoder", "minutes", "steps", "stopped by", "validation accuracy"]
@@ -56,10 +77,13 @@ def load_run(
 
     A model keeps the settings it was trained with; `settings` says how it is measured (scorers, n_generate, n_search,
     n_bootstrap) and, where it names one, the data.
-    rows, encoder, seed: where given, only models with these.
+    rows, encoder, seed: where given, only models with these. Where nobody names a run or models and none is there, they
+    are the repository's (`shipped_run`).
     Raises FileNotFoundError where no run has models, ValueError where none is left, where their settings of the
     corpus differ, or where the headlines are not those that they were trained on.
     """
+    if paths.unmade(run, "models") and (rows, encoder, seed) == (None, None, None):
+        return shipped_run(settings)
     folder = paths.find_run(run, needs="models")
     found = records(folder)
 
@@ -77,9 +101,7 @@ def load_run(
             f"no model of {folder.name} has rows={rows}, encoder={encoder}, seed={seed}; "
             f"it holds {', '.join(found) or 'none'}: train with notebooks/03_training.ipynb"
         )
-    how = {key: getattr(settings, key) for key in MEASURING}
-    if settings.data is not None:
-        how |= {"data": settings.data, "column": settings.column}
+    how = measuring_of(settings)
     own = {name: dataclasses.replace(found[name].settings, **how) for name in models}
     corpora = {(s.data, s.column, s.seed, s.encoder, s.n_headlines, s.max_length) for s in own.values()}
     if len(corpora) > 1:
@@ -94,7 +116,37 @@ def load_run(
     return TrainedRun(folder, models, {name: found[name] for name in models}, own, material)
 
 
-SHIPPED = "hybrid_384_long"  # the model that the repository carries
+def measuring_of(settings: Settings) -> dict:
+    """What a loaded model takes from the settings that measure; its data only where they name some."""
+    keys = MEASURING if settings.data is None else (*MEASURING, "data", "column")
+    return {key: getattr(settings, key) for key in keys}
+
+
+def shipped_run(settings: Settings) -> TrainedRun:
+    """The models that come with the repository, on a few headlines: what a notebook shows where there is no run.
+
+    The headlines are those at hand, synthetic ones where there are none (`explored`).
+    """
+    few = explored(settings, None)
+    how = measuring_of(few) | {"n_headlines": min(N_SYNTHETIC, few.n_headlines or N_SYNTHETIC)}
+    folders = {name: paths.DATA / "models" / name for name in (SHIPPED, INVERTER)}
+    found = {name: TrainingRecord.read(folder) for name, folder in folders.items()}
+    own = {name: dataclasses.replace(record.settings, **how) for name, record in found.items()}
+    models = {name: InvertibleSentenceModel.from_pretrained(folder) for name, folder in folders.items()}
+    return TrainedRun(paths.DATA, models, found, own, load_material(own[SHIPPED], progress=False), shipped=True)
+
+
+def imperfect(trained: TrainedRun) -> tuple[str, InvertibleSentenceModel]:
+    """A model that does not get all words from a vector, which shows what a perfect one can't; and its name.
+
+    It is the repository's inverter, where the encoder is its own; else the run's least accurate that is not one-pass.
+    """
+    model = InvertibleSentenceModel.from_pretrained(paths.DATA / "models" / INVERTER)
+    if model.config.encoder_hash == trained.material.encoder.hash:
+        return f"{INVERTER} of the repository", model
+    ranked = trained.ranked()
+    name = next((n for n in reversed(ranked) if trained.models[n].config.decoder != "one_pass"), ranked[-1])
+    return name, trained.models[name]
 
 
 def trained_hybrids(
@@ -128,14 +180,17 @@ def name_of(row: dict) -> str:
     return model_name(row["model"], row["embedding_dim"], row.get("variant"))
 
 
-def update_metrics(run: str | Path | None, rows: list[dict]) -> Path:
+def update_metrics(run: str | Path | None, rows: list[dict]) -> Path | None:
     """Write rows into the run's metrics.json in the place of those of the same model, D, variant and search.
 
     Other rows stay, but for those of a model that was trained anew since. What was measured of models that are not
     here stays too: published results that were copied into a run can be gone on with, a row at a time. Where a run
     has neither figures nor models (runs/lab, of a notebook opened by itself), it begins with those of the run whose
-    models are read (`paths.find_run`), and does not hide them.
+    models are read (`paths.find_run`), and does not hide them. Where there is no run at all, nothing is written:
+    figures of the repository's models on a few headlines are nobody's results.
     """
+    if paths.unmade(run, "models"):
+        return None
     file = paths.run_folder(run) / "metrics.json"
 
     def identity(row: dict) -> tuple:

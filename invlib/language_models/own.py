@@ -96,6 +96,23 @@ def load_language_models(settings: Settings, run: str | Path | None, data_hash: 
     return {name: load_causal_lm(str(folder / name)) for name in records}
 
 
+def find_language_models(
+    settings: Settings, run: str | Path | None, corpus: Corpus, encoder: FrozenEncoder
+) -> tuple[dict[str, FrozenLM], str]:
+    """The frozen language models of a notebook by name, the main one first, and whose they are, in words.
+
+    They are those of `load_language_models`. Where nobody named a run and none has any, they are networks of the same
+    shape before their training: one vector steers them as well (notebook 09, section 3).
+    """
+    if settings.language_model == "own" and paths.unmade(run, "language_models"):
+        networks = [untrained_language_model(own, encoder) for own in language_model_settings(settings)]
+        words = "NO RUN on this machine, so these are UNTRAINED networks of the study's shape, which have read no text"
+        return {network.name: network for network in networks}, words
+    trained = "this workbook's own, small, trained on headlines alone"
+    whose = trained if settings.language_model == "own" else "from outside"
+    return load_language_models(settings, run, corpus.data_hash), whose
+
+
 def pack_blocks(ids: Sequence[Sequence[int]], block: int) -> Tensor:
     """Texts one after another in blocks, (N, block) int64: [CLS] text [SEP] [CLS] text [SEP] ...
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -60,6 +61,36 @@ def published() -> Path | None:
     """The published run that README.md shows, or None where nothing is published yet."""
     names = {path.parent.name for path in paths.RESULTS.glob("*/metrics.json")}
     return next((paths.RESULTS / name for name in (*ORDER, *sorted(names)) if name in names), None)
+
+
+class Results(NamedTuple):
+    """folder: of result files; note: three lines that say where they are another run's, else empty."""
+
+    folder: Path
+    note: str
+
+
+def find_results(run: str | int | Path | None, *needs: str) -> Results:
+    """Where the file `needs` is: in the run (as `paths.find_run` looks), or in the published run where none is there.
+
+    Several: each has to be in some run, or all are the published run's. A run that somebody named is never passed over:
+    FileNotFoundError where it lacks one.
+    """
+    whole = published()
+    if not paths.unmade(run, *needs) or whole is None or not all((whole / need).is_file() for need in needs):
+        return Results([paths.find_run(run, need) for need in needs][0], "")
+    note = (
+        f"NOT MADE HERE: no run on this machine has {', '.join(needs)}.\n"
+        "To make it: `make run` in a terminal, or the notebooks from 01 on, in order.\n"
+        f"PUBLISHED figures instead, of the run {whole.name!r} (results/{whole.name}): other models, real headlines.\n"
+    )
+    return Results(whole, note)
+
+
+def read_table(run: str | int | Path | None, name: str) -> tuple[pd.DataFrame, str]:
+    """tables/<name>.csv of the run, or of the published run; and the note of `find_results`."""
+    found = find_results(run, file := f"tables/{name}.csv")
+    return pd.read_csv(found.folder / file), found.note
 
 
 def main_rows(metrics: pd.DataFrame) -> list[dict]:

@@ -3,8 +3,9 @@
 import pytest
 
 from invlib import paths
-from invlib.data.at_hand import headlines_at_hand
+from invlib.data.at_hand import explored, headlines_at_hand, no_run
 from invlib.data.deck import DECK_HEADLINES
+from invlib.settings import load_preset
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +48,20 @@ def test_errors_say_what_to_do(tmp_path):
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=words):
             headlines_at_hand(*arguments)
+
+
+def test_a_notebook_without_run_and_headlines_takes_a_few_synthetic_ones(tmp_path, monkeypatch):
+    """Those of a run that is named, or made, are as they were; so are headlines on this machine."""
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    monkeypatch.delenv("INVLIB_RUN", raising=False)
+    settings = load_preset("study")
+    few = explored(settings, None)
+    assert (few.data, few.n_headlines) == ("synthetic", 600) and explored(settings, None, n=9).n_headlines == 9
+    assert explored(settings, "mine") == settings and no_run("mine") == ""
+    assert "NO RUN on this machine" in no_run(None)
+    own = load_preset("study", data=str(tmp_path / "own.csv"))
+    (tmp_path / "own.csv").write_text("Headlines\nOil rises\n")
+    assert explored(own, None) == own
+    (tmp_path / "runs" / "last" / "models").mkdir(parents=True)
+    assert explored(settings, None) == settings and no_run(None) == ""
+    assert explored(settings, None, "language_models") != settings

@@ -95,5 +95,9 @@ def test_a_language_model_is_the_runs_or_the_repositorys_or_trained(
     assert language_model(*these)[1] == "this run's"
     monkeypatch.setattr(controls, "SHIPPED", model.folder)
     assert language_model(run.with_name("other"), *these[1:])[1] == "the repository's"
+    made_up = replace(tiny_material, corpus=replace(tiny_material.corpus, source="synthetic", data_hash="other"))
+    monkeypatch.delenv("INVLIB_RUN", raising=False)
+    monkeypatch.setattr(controls.paths, "RUNS", tmp_path / "none")  # no run: what is made up, it can't have read
+    assert language_model(None, these[1], made_up)[1] == "the repository's, trained on real headlines"
     other = replace(these[1], seed=1)  # another split: the repository's has read its test headlines
     assert language_model(run.with_name("other"), other, tiny_material)[1] == "trained here"

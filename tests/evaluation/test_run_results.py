@@ -2,12 +2,22 @@
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from invlib import paths
 from invlib.encoders.frozen import load_encoder
-from invlib.evaluation.run_results import load_run, table_order, trained_hybrids, update_metrics
+from invlib.evaluation.run_results import (
+    INVERTER,
+    SHIPPED,
+    TrainedRun,
+    imperfect,
+    load_run,
+    table_order,
+    trained_hybrids,
+    update_metrics,
+)
 from invlib.models.model import build_model
 from invlib.settings import load_preset, select_row
 from invlib.training.record import TrainingRecord, identity_of, model_hash
@@ -115,6 +125,33 @@ def test_figures_of_the_run_that_is_read_are_not_hidden_by_a_notebooks_own(run):
     file.unlink()
     update_metrics(None, [measured | {"search": "beam 5"}])
     assert [row["search"] for row in paths.read_json(file)] == ["beam 5"]
+
+
+def test_without_a_run_the_models_are_the_repositorys(run, tmp_path):
+    """On the headlines at hand, and what is measured of them is written nowhere; a run that is named is asked for."""
+    _, settings = run
+    loaded = load_run(None, settings)
+    assert loaded.shipped and loaded.ranked() == [SHIPPED, INVERTER]
+    assert (
+        loaded.source.startswith("NO RUN on this machine") and SHIPPED in loaded.source and "own.txt" in loaded.source
+    )
+    assert {s.n_generate for s in loaded.settings.values()} == {settings.n_generate}
+    assert loaded.table()["run"].tolist() == ["none", "none"]
+    name, model = imperfect(loaded)
+    assert "of the repository" in name and model.config.row == "mean_decoder"
+    assert update_metrics(None, [{"model": "rnn", "embedding_dim": 8, "search": "greedy"}]) is None
+    assert not (paths.RUNS / "lab").exists()
+    for asked in ({"run": "other"}, {"run": None, "rows": "att_pool_96"}):
+        with pytest.raises(FileNotFoundError, match="no run with 'models'"):
+            load_run(settings=settings, **asked)
+
+
+def test_the_imperfect_model_of_another_encoder_is_the_runs_least_accurate(tiny_model, tiny_material):
+    models = {"hybrid_96": tiny_model("hybrid"), "att_pool_96": tiny_model("att_pool")}
+    accuracy = {"hybrid_96": 0.9, "att_pool_96": 0.4}
+    records = {name: SimpleNamespace(accuracy=accuracy[name]) for name in models}
+    found = imperfect(TrainedRun(paths.RUNS, models, records, {}, tiny_material))
+    assert found == ("att_pool_96", models["att_pool_96"])
 
 
 def test_table_order_follows_the_main_table():

@@ -19,6 +19,7 @@ from invlib.language_models.frozen import load_causal_lm, padded
 from invlib.language_models.own import (
     LanguageModelSettings,
     LanguageModelTrainer,
+    find_language_models,
     fresh_model,
     init_layers,
     init_tables,
@@ -347,6 +348,17 @@ def test_a_run_finds_its_language_models_or_a_named_one(made, run, tiny_lm_folde
         load_language_models(settings, run / "a", "another")
     with pytest.raises(FileNotFoundError, match="no lm_96 in .*03_training"):
         load_language_models(replace(settings, lm_widths=(64, 96)), *here)
+
+
+def test_without_a_run_the_language_models_are_untrained(tmp_path, tiny_material, monkeypatch):
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    monkeypatch.delenv("INVLIB_RUN", raising=False)
+    settings = Settings(lm_widths=(64, 32), max_length=16)
+    lms, whose = find_language_models(settings, None, tiny_material.corpus, tiny_material.encoder)
+    assert [lm.hidden_size for lm in lms.values()] == [64, 32] and all("untrained" in name for name in lms)
+    assert "NO RUN" in whose and "UNTRAINED" in whose
+    with pytest.raises(FileNotFoundError, match="mine"):
+        find_language_models(settings, "mine", tiny_material.corpus, tiny_material.encoder)
 
 
 def test_scores_are_the_models_own_and_padding_changes_nothing(sharp_lm, sentences):

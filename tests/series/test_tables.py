@@ -9,6 +9,24 @@ from invlib import paths
 from invlib.series import tables
 
 
+def test_results_are_the_runs_or_the_published_ones(finished, monkeypatch):
+    """Of a run that somebody named, or that is there; else published, and three lines say so."""
+    monkeypatch.delenv("INVLIB_RUN", raising=False)
+    assert tables.find_results("mine", "metrics.json") == (finished, "")
+    study = paths.RESULTS / "study"
+    paths.write_json(study / "metrics.json", [])
+    paths.write_csv(study / "tables" / "09_speed.csv", pd.DataFrame({"ms": [1.5]}))
+    found = tables.find_results(None, "metrics.json", "tables/09_speed.csv")
+    assert found.folder == study and len(found.note.splitlines()) == 3 and "PUBLISHED" in found.note
+    table, note = tables.read_table(None, "09_speed")
+    assert table["ms"].tolist() == [1.5] and "make run" in note
+    for run, name in (("mine", "09_speed"), (None, "09_capacity")):  # named; published nowhere
+        with pytest.raises(FileNotFoundError, match=name):
+            tables.read_table(run, name)
+    (paths.RUNS / "last").symlink_to(finished)
+    assert tables.find_results(None, "metrics.json") == (finished, "")
+
+
 def test_results_table(finished):
     """Six columns; the baseline first, D rising; beam and no-vector twins elsewhere; marks; dashes."""
     metrics = tables.load_metrics(finished)
