@@ -90,55 +90,6 @@ def column_means(table: pd.DataFrame, columns: Sequence[str], n_bootstrap: int =
     return lines
 
 
-def decode_between(
-    model, reference, z: np.ndarray, sentence: np.ndarray, pairs: np.ndarray, share: float = 0.5
-) -> pd.DataFrame:
-    """The text decoded `share` of the way from one vector to another: `position_between` of it, one row a pair.
-
-    z (N, D) vectors, sentence (N, H) the encoder's own embeddings of the same texts, pairs (P, 2).
-    """
-    a, b = pairs.T
-    ids = model.generate_ids(((1 - share) * z[a] + share * z[b]).astype(np.float32))
-    return position_between(model, reference, ids, sentence, pairs, share)
-
-
-def position_between(
-    model, reference, ids: Sequence[Sequence[int]], sentence: np.ndarray, pairs: np.ndarray, share: float
-) -> pd.DataFrame:
-    """How close texts are to a point between two others, and how probable as language; one row a pair.
-
-    ids: a text's word pieces for each of the pairs (P, 2); sentence (N, H) the encoder's embeddings of the pairs'
-    texts. Columns: first, second, text; bits_a_token under the reference language model; cosine of the text's
-    embedding to the point, `share` of the way between the two texts' embeddings; nearest_end, the larger of the two
-    texts' own cosines to it.
-    """
-    a, b = pairs.T
-    text = model.text(ids)
-    point = unit((1 - share) * sentence[a] + share * sentence[b])
-    embedded = np.zeros_like(point)  # of an empty text: its cosine is 0
-    filled = [k for k, t in enumerate(text) if t.strip()]
-    embedded[filled] = model.encoder.sentence_embedding([text[k] for k in filled], model.config.max_length).numpy()
-    ends = np.stack([(unit(sentence[side]) * point).sum(1) for side in (a, b)])
-    return pd.DataFrame(
-        {
-            "first": a, "second": b, "text": text, "bits_a_token": bits_a_token(reference, ids),
-            "cosine": (unit(embedded) * point).sum(1), "nearest_end": ends.max(0),
-        }
-    )  # fmt: skip
-
-
-def relative_to_ends(table: pd.DataFrame, real_bits: float) -> pd.DataFrame:
-    """`position_between`'s table with three more columns, and no bits where the text is empty.
-
-    times the real bits: bits a token over a real headline's, `real_bits`; beyond the nearest end: the text's cosine
-    to the point less that of the closer of the two ends; share beyond it: whether the text is closer, bool.
-    """
-    table = table.assign(bits_a_token=table["bits_a_token"].where(table["text"].str.strip() != ""))
-    beyond = table["cosine"] - table["nearest_end"]
-    new = {"times the real bits": table["bits_a_token"] / real_bits, "beyond the nearest end": beyond}
-    return table.assign(**new, **{"share beyond it": beyond > 0})
-
-
 def one_word_changed(model, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
     """Each text with one of its words replaced by a word of another text, and the effect of it, one row a text.
 

@@ -59,13 +59,14 @@ def neighbours_lengths(system: System, data: CardData) -> pd.DataFrame:
 def card_parts(system: System, data: CardData) -> pd.DataFrame:
     """Every part of the card that a system can have, in one table: part, of, measure, n, mean, low, high (95 %).
 
-    What needs vectors is left out for a system without, and interventions for one without a prefix.
+    What needs vectors is left out for a system without, and interventions for one without a prefix; of one that takes
+    seconds a text only what lies half way is measured.
     """
     parts = {"midpoints": midpoints}
-    if system.has_vectors:
+    if system.has_vectors and not system.costly:
         parts |= {"fragility": fragility, "directions": directions, "hard_negatives": hard_negatives}
         parts |= {"lengths": neighbours_lengths}
-    if system.prefix:
+    if system.prefix and not system.costly:
         parts["interventions"] = interventions
     every = [measure(system, data).assign(part=name) for name, measure in parts.items()]
     return pd.concat(every, ignore_index=True)[COLUMNS].assign(judge=data.judge_name)

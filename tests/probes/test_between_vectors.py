@@ -9,11 +9,9 @@ from invlib.measures.similarity import unit
 from invlib.measures.text import teacher_forced
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
-from invlib.probes import between_vectors
 from invlib.probes.between_vectors import (
     bits_a_token,
     column_means,
-    decode_between,
     disjoint_pairs,
     one_word_changed,
     random_pairs,
@@ -83,21 +81,6 @@ def test_a_column_of_yes_and_no_is_a_share_and_has_wilsons_interval():
     assert (difference["low"], difference["high"]) == (0, 0)
 
 
-def test_on_the_way_begins_at_the_first_text(packed, tiny_model, tiny_material):
-    texts = tiny_material.corpus.splits["test"]["text"]
-    z, sentence = packed.encode(texts), packed.encoder.sentence_embedding(texts).numpy()
-    pairs = random_pairs(len(texts), 6)
-    start = decode_between(packed, tiny_model("no_vector"), z, sentence, pairs, share=0.0)
-    assert start.text.tolist() == [packed.reconstruct([texts[a]])[0] for a in pairs[:, 0]]
-    np.testing.assert_allclose(start.cosine, 1, atol=0.05)
-    half = decode_between(packed, tiny_model("no_vector"), z, sentence, pairs)
-    a, b = sentence[pairs[:, 0]], sentence[pairs[:, 1]]
-    ends = [(unit(end) * unit(a + b)).sum(1) for end in (a, b)]
-    np.testing.assert_allclose(half.nearest_end, np.maximum(*ends), atol=1e-5)
-    assert half.cosine.between(-1, 1).all()  # of an encoder whose embeddings have any length, too
-    assert half.bits_a_token.gt(0).all() and half.text.tolist() != start.text.tolist()
-
-
 def test_one_word_changed_changes_as_much_in_a_control_that_is_exact(packed, tiny_material):
     texts = tiny_material.corpus.splits["train"]["text"]
     table = one_word_changed(packed, texts)
@@ -138,13 +121,3 @@ def test_sts_is_spearmans_correlation_with_peoples_scores(packed, monkeypatch, t
     monkeypatch.setattr(network, "hub_answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: made)
     assert sts_spearman(packed) == pytest.approx(1.0)
-
-
-def test_beside_the_ends_an_empty_text_has_no_bits_and_nearer_is_above_zero():
-    table = pd.DataFrame(
-        {"text": ["a b", " ", "c"], "bits_a_token": [9.0, 3.0, 6.0], "cosine": [0.8, 0.0, 0.5], "nearest_end": 0.7}
-    )
-    found = between_vectors.relative_to_ends(table, 6.0)
-    np.testing.assert_allclose(found["times the real bits"], [1.5, np.nan, 1.0])
-    np.testing.assert_allclose(found["beyond the nearest end"], [0.1, -0.7, -0.2])
-    assert found["share beyond it"].tolist() == [True, False, False] and table["bits_a_token"].notna().all()
