@@ -1,6 +1,7 @@
 """Controls: another sentence's vector, the models that see none, and the one reference language model."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,7 +96,8 @@ def test_a_language_model_is_the_runs_or_the_repositorys_or_trained(
     assert language_model(*these)[1] == "this run's"
     monkeypatch.setattr(controls, "SHIPPED", model.folder)
     assert language_model(run.with_name("other"), *these[1:])[1] == "the repository's"
-    made_up = replace(tiny_material, corpus=replace(tiny_material.corpus, source="synthetic", data_hash="other"))
+    corpus = SimpleNamespace(**vars(tiny_material.corpus) | {"synthetic": True, "data_hash": "other"})
+    made_up = replace(tiny_material, corpus=corpus)
     monkeypatch.delenv("INVLIB_RUN", raising=False)
     monkeypatch.setattr(controls.paths, "RUNS", tmp_path / "none")  # no run: what is made up, it can't have read
     assert language_model(None, these[1], made_up)[1] == "the repository's, trained on real headlines"
