@@ -22,7 +22,7 @@ from invlib.series import findings, tables
 from invlib.series.notebooks import is_complete, notebooks_of
 from invlib.training.record import TrainingRecord
 
-SCREENSHOTS = "slides_"  # how the figures begin that are no notebook's
+SCREENSHOTS = ("lab", "slides_")  # how the figures begin that are no notebook's
 LARGEST_MODEL = 15_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
