@@ -1,7 +1,7 @@
-"""Execute notebooks in one process, each in a namespace of its own: `python bare_clone.py NOTEBOOK ...`.
+"""Execute notebooks in one process, each in a namespace of its own: `python bare_clone.py RESULTS NOTEBOOK ...`.
 
-To be called in the folder of the notebooks. One process, because the imports take longer than most notebooks. It writes
-a line for each: NUL, then JSON with its name, its seconds, what it printed, and the error that stopped it, or null.
+To be called in the folder of the notebooks. One process, because the imports take longer than most notebooks. The
+file RESULTS gets a line of JSON for each: its name, its seconds, what it printed, the error that stopped it, or null.
 """
 
 import io
@@ -37,6 +37,8 @@ def execute(notebook: Path) -> dict:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    for name in sys.argv[2:]:
         shutil.rmtree("../runs/lab", ignore_errors=True)  # no notebook finds what another one left
-        print("\0" + json.dumps(execute(Path(name))), flush=True)
+        found = json.dumps(execute(Path(name)))
+        with open(sys.argv[1], "a", encoding="utf-8") as results:
+            results.write(found + "\n")

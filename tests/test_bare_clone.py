@@ -32,12 +32,14 @@ def executed(tmp_path_factory):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("INVLIB_", "HF_", "KAGGLE", "XDG_"))}
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     more = {"HOME": str(home), "PYTHONPATH": str(clone), "INVLIB_PRESET": "smoke", "MPLBACKEND": "agg"}
-    command = [sys.executable, str(clone / "tests" / "bare_clone.py"), *(f"{name}.ipynb" for name in NAMES)]
+    results = home / "results.jsonl"
+    command = [sys.executable, str(clone / "tests" / "bare_clone.py"), str(results), *(f"{n}.ipynb" for n in NAMES)]
     done = subprocess.run(
         command, cwd=clone / "notebooks", env=kept | nowhere | more, capture_output=True, text=True, timeout=1800
     )
-    lines = [json.loads(line[1:]) for line in done.stdout.splitlines() if line.startswith("\0")]
-    assert len(lines) == len(NAMES), done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    print({line["notebook"]: round(line["seconds"]) for line in lines})
     return {line["notebook"]: line for line in lines}
 
 

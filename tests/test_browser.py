@@ -97,8 +97,8 @@ def test_the_lab_answers(server, tmp_path):
 
 
 def picture(shot: Path, heading, file: Path) -> None:
-    """The lab's first tool and what follows it: 1280 x 1440 of the page, from a heading on, in 256 colours."""
-    top = round(heading.bounding_box()["y"])
+    """The lab's first tool: 910 x 1270 of the page, from a heading on, without the side bar, in 256 colours."""
+    left, top = round(heading.bounding_box()["x"]) - 60, round(heading.bounding_box()["y"])
     with Image.open(shot) as image:
-        part = image.convert("RGB").crop((0, top, image.width, min(top + 1440, image.height)))
+        part = image.convert("RGB").crop((left, top, left + 910, top + 1270))
         part.quantize(256, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)

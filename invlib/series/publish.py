@@ -22,7 +22,7 @@ from invlib.series.notebooks import is_complete, notebooks_of
 from invlib.training.record import TrainingRecord
 from invlib.views import hero
 
-NO_NOTEBOOKS = ("slides_", "hero")  # how the figures begin that are no notebook's
+NO_NOTEBOOKS = ("slides_", "hero", "lab")  # how the figures begin that are no notebook's
 LARGEST_MODEL = 15_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
