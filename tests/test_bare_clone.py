@@ -12,9 +12,8 @@ from invlib import paths
 from invlib.series.notebooks import notebooks_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-NEED_A_RUN = ("07", "appendix")
-NAMES = [path.stem for path in notebooks_of(paths.NOTEBOOKS) if not path.stem.startswith(NEED_A_RUN)]
-READ = ("04", "05", "06", "08", "09", "10", "12")  # what they need, a run leaves behind
+NAMES = [path.stem for path in notebooks_of(paths.NOTEBOOKS)]
+READ = ("04", "05", "06", "07", "08", "09", "10", "12")  # what they need, a run leaves behind
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ ODD = [
 TEXTS = st.one_of(
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join),
     st.sampled_from(ODD),
-    st.one_of(st.integers(), st.floats()).map(str),
+    st.one_of(st.integers(), st.floats(allow_subnormal=False)).map(str),  # invlib flushes those to 0
     made_of(codec="utf-8"),
     made_of(categories=["L", "Nd", "Zs", "Po"], longest=40),
     made_of(categories=["So", "Sk", "Cf", "Mn"], min_codepoint=0x200D),  # emoji, and what joins and colours them
