@@ -87,8 +87,8 @@ class InvertibleConfig(PreTrainedConfig):
             raise ValueError(f"{file} is no config of this workbook's models: {error}") from error
 
 
-def prefix_size(embedding_dim: int, slots: int) -> int:
-    """hybrid's semantic prefix: at least a third of the vector, such that the rest fills the slots evenly."""
+def prefix_size(embedding_dim: int, slots: int = 1) -> int:
+    """hybrid's semantic prefix: a third of the vector, or more, such that the rest fills even slots of that number."""
     return embedding_dim - (embedding_dim - -(-embedding_dim // 3)) // slots * slots
 
 
@@ -102,7 +102,7 @@ def model_config(settings: Settings, hidden_size: int = 384, **encoder) -> Inver
     decoder = controlled.decoder if controlled and controlled.no_vector == "own" else row.decoder
     by_query = row.slots == "queries"
     numbers_per_piece = s.numbers_per_piece if by_query else 0
-    prefix = s.prefix_size or min(prefix_size(s.embedding_dim, s.queries), hidden_size)
+    prefix = s.prefix_size or min(prefix_size(s.embedding_dim, 1 if numbers_per_piece else s.queries), hidden_size)
     prefix = prefix if row.pooling == "hybrid" else 0
     as_set = ("row", "embedding_dim", "n_layer", "n_head", "n_inner", "n_positions", "word_embeddings", "dropout")
     return InvertibleConfig(

@@ -87,7 +87,7 @@ def read_by_meaning(trained: Mapping[str, InvertibleSentenceModel], chain: Chain
 
 def components(size: int, settings: Settings, material: Material) -> np.ndarray:
     """The prefix that `hybrid` has at this size, as a PCA (H, p) of the training headlines' embeddings."""
-    p = min(prefix_size(size, settings.queries), material.encoder.hidden_size)
+    p = min(prefix_size(size), material.encoder.hidden_size)
     return fit_components(np.asarray(material.states["train"].sentence), p)
 
 

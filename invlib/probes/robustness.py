@@ -86,7 +86,7 @@ def packed_ids_by_bits(
 
 def packed_ids_of_size(material: Material, embedding_dim: int, settings: Settings) -> dict[int, PackedIds]:
     """`packed_ids_by_bits` with a prefix as large as hybrid's of that size, fitted on the training headlines."""
-    p = min(prefix_size(embedding_dim, settings.queries), material.encoder.hidden_size)
+    p = min(prefix_size(embedding_dim), material.encoder.hidden_size)
     components = fit_components(np.asarray(material.states["train"].sentence), p)
     return packed_ids_by_bits(material.encoder, components, embedding_dim, settings.code_weight, settings.max_length)
 

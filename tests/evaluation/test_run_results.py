@@ -14,6 +14,7 @@ from invlib.evaluation.run_results import (
     TrainedRun,
     imperfect,
     load_run,
+    sized_models,
     table_order,
     trained_hybrids,
     update_metrics,
@@ -163,11 +164,12 @@ def test_hybrids_are_the_repositorys_where_the_encoder_is_its_own_and_the_runs(
     tmp_path, tiny_model, tiny_settings, tiny_material, minilm
 ):
     here = tiny_material.corpus.data_hash, tiny_material.encoder.hash
-    for name, seed in (("hybrid_384", 0), ("hybrid_384_other", 1), ("hybrid_96", 0)):
+    for name, seed in (("hybrid_384", 0), ("hybrid_384_other", 1), ("hybrid_96", 0), ("hybrid_64_sized", 0)):
         tiny_model("hybrid").save_pretrained(tmp_path / "models" / name)
         identity = identity_of(dataclasses.replace(tiny_settings, seed=seed), *here)
         TrainingRecord(identity, 60.0, 1.0, "time", 2.0, 0.5).write(tmp_path / "models" / name)
     assert list(trained_hybrids(tmp_path, tiny_settings, tiny_material)) == ["hybrid_384", "hybrid_96"]  # of this split
+    assert list(sized_models(tmp_path, tiny_settings, tiny_material)) == ["hybrid_64_sized"]
     with_minilm = dataclasses.replace(tiny_material, encoder=minilm)
     shipped = trained_hybrids(tmp_path / "none", tiny_settings, with_minilm)
     own = "hybrid_384_long of the repository"

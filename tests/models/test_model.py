@@ -465,7 +465,7 @@ def test_every_row_has_the_shape_that_its_name_says(tiny_settings):
 
 def test_a_wide_hybrid_has_a_prefix_of_the_encoders_width():
     """About a third of the vector, and never more than the encoder's sentence embedding has."""
-    for dim, prefix in ((384, 128), (768, 256), (2560, 384)):
+    for dim, prefix in ((128, 43), (384, 128), (768, 256), (2560, 384)):
         settings = load_preset("study", row="hybrid", embedding_dim=dim)
         with torch.device("meta"):
             model = InvertibleSentenceModel(model_config(settings, hidden_size=384, vocab_size=30522))
