@@ -80,6 +80,13 @@ def find_model(name: str | Path, run: str | int | Path | None = None) -> Path:
     raise FileNotFoundError(f"no model {str(name)!r}; models that exist: {', '.join(found) or 'none'}; {remedy}")
 
 
+def saved_models() -> dict[str, Path]:
+    """The folder of every saved model of the repository and of the runs here, by its name: `name`, or `run: name`."""
+    own = {m.parent.name: m.parent for m in sorted(DATA.glob("models/*/config.json"))}
+    found = sorted(RUNS.glob("*/models/*/model.safetensors"))
+    return own | {f"{m.parents[2].name}: {m.parent.name}": m.parent for m in found}
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text under a temporary name, then rename: a reader sees the old file or the new one."""
     path = Path(path)

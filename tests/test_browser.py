@@ -55,7 +55,7 @@ def address(log: Path, job: subprocess.Popen) -> str:
 
 
 def test_the_lab_answers(server, tmp_path):
-    """Run all cells; type a sentence; move a slider; the decoded text follows."""
+    """Run all cells; type a sentence; move a slider; click on the map: the decoded text follows."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -88,6 +88,13 @@ def test_the_lab_answers(server, tmp_path):
             slider.press("ArrowRight")
         page.wait_for_function("([e, old]) => e.innerText !== old", arg=[shown.element_handle(), before])
         page.locator(".widget-html td", has_text="uber offers to share journey data").first.wait_for()
+        picture_of_map = page.locator(".jp-OutputArea-output img.widget-image").last
+        picture_of_map.scroll_into_view_if_needed()
+        moved = page.locator(".widget-html", has_text="these two numbers alone").last
+        before = moved.inner_text()
+        size = picture_of_map.bounding_box()
+        picture_of_map.click(position={"x": 0.3 * size["width"], "y": 0.8 * size["height"]})
+        page.wait_for_function("([e, old]) => e.innerText !== old", arg=[moved.element_handle(), before])
         page.screenshot(path=tmp_path / "lab.png")
         if wanted := os.environ.get("LAB_PICTURE"):
             picture(tmp_path / "lab.png", page.get_by_role("heading", name="1. Type a sentence").first, Path(wanted))

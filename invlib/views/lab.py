@@ -18,10 +18,11 @@ from invlib.data.duplicates import letters_key
 from invlib.measures.changed_vectors import with_noise
 from invlib.measures.channel import capacity, noise_of_db
 from invlib.models.codec import Codec, split
+from invlib.models.model import InvertibleSentenceModel
+from invlib.models.text_code import TextCode
 from invlib.probes.between_vectors import share_differing
 from invlib.probes.latent import (
     Line,
-    Plane,
     Space,
     alternatives,
     around,
@@ -173,8 +174,14 @@ def headlines_are(space: Space) -> str:
 # 3. Noise
 
 
-def noise_html(space: Space, text: str, decibels: Sequence[float] = DECIBELS, n: int = 8, seed: int = 0) -> str:
-    """From little noise to much: how many of n samples still give the text, and one of the samples."""
+def noise_html(
+    space: Space, text: str, decibels: Sequence[float] = DECIBELS, n: int = 8, seed: int = 0,
+    code: TextCode | None = None,
+) -> str:  # fmt: skip
+    """From little noise to much: how many of n samples still give the text, and one of the samples.
+
+    code: of a language model; what the sentence costs in bits is then said.
+    """
     z = np.repeat(space.model.encode([text]), n, axis=0)
     spread = space.headlines.spread
     moved = [with_noise(z, spread, noise_of_db(level), seed) for level in decibels]  # as `around` moves it
@@ -187,7 +194,18 @@ def noise_html(space: Space, text: str, decibels: Sequence[float] = DECIBELS, n:
             noise_columns(space, level) | {f"unchanged, of {n}": str(texts.count(clean)), "a sample": shown}
         )  # fmt: skip
     deviations = "Standard deviations are those of each number over the headlines at hand."
-    return table_html(rows) + line_of_text(f"{deviations} {headlines_are(space)}")
+    label = line_of_text(f"{deviations} {headlines_are(space)}")
+    return table_html(rows) + bits_html(space, text, code) + label
+
+
+def bits_html(space: Space, text: str, code: TextCode | None) -> str:
+    """What a sentence costs under a language model, to be held against the bits that fit; nothing without one."""
+    if code is None:
+        return ""
+    ids = space.model.encoder.input_ids([text], space.model.config.max_length)
+    return line_of_text(
+        f"To the reference language model, which sees no vector, the sentence is {code.bits(ids)[0]:.0f} bits."
+    )
 
 
 def noise_columns(space: Space, decibels: float) -> dict[str, Cell]:
@@ -198,8 +216,13 @@ def noise_columns(space: Space, decibels: float) -> dict[str, Cell]:
     }  # fmt: skip
 
 
-def samples_html(space: Space, text: str, decibels: float, n: int = 8, seed: int = 0) -> str:
-    """n samples around a sentence's vector at one level of noise, each against the text without noise."""
+def samples_html(
+    space: Space, text: str, decibels: float, n: int = 8, seed: int = 0, code: TextCode | None = None
+) -> str:
+    """n samples around a sentence's vector at one level of noise, each against the text without noise.
+
+    code: as in `noise_html`.
+    """
     model = space.model
     (z,) = model.encode([text])
     (clean,) = model.decode(z[None])
@@ -209,7 +232,8 @@ def samples_html(space: Space, text: str, decibels: float, n: int = 8, seed: int
         {"sample": str(k + 1), "cosine": f"{c:.2f}", "decoded": compare_texts(model.encoder, clean, t)}
         for k, (t, c) in enumerate(zip(samples.texts, distance, strict=True))
     ]
-    return table_html([noise_columns(space, decibels) | {"without noise": clean}]) + table_html(rows, legend=True)
+    level = table_html([noise_columns(space, decibels) | {"without noise": clean}])
+    return level + bits_html(space, text, code) + table_html(rows, legend=True)
 
 
 # 4. Two halves
@@ -292,33 +316,20 @@ def beside_html(spaces: Sequence[Space], texts: Sequence[str]) -> str:
     return table_html([{"vector": s.name, "decoded": t} for s, t in zip(spaces, texts, strict=True)])
 
 
-# 8. A map
+# 8. Two models
 
 
-def map_figure(space: Space, plane: Plane, at: tuple[float, float] | None = None) -> Figure:
-    """The headlines in the plane of most variance, coloured by their length; `at`: a point to mark."""
-    fig, (ax,) = figure(8.5, 5.2)
-    lengths = [len(row) - 2 for row in space.model.encoder.input_ids(space.headlines.texts)]
-    dots = ax.scatter(*plane.points.T, c=lengths, s=26)
-    fig.colorbar(dots, ax=ax, label="word pieces")
-    if at is not None:
-        ax.plot(*at, marker="X", markersize=15, color="C1", markeredgecolor="black")
-    ax.set_title(literal(f"{space.name}: two directions hold {plane.share:.0%} of the variance"))
-    label_axes(ax, "first principal component", "second principal component")
-    return fig
-
-
-def point_html(space: Space, plane: Plane, x: float, y: float) -> str:
-    """What lies at a point of the map: the text of the plane's vector there, and the headline drawn nearest to it."""
-    k = int(((plane.points - (x, y)) ** 2).sum(1).argmin())
-    vector = plane.vector(x, y)
-    here, headline = space.model.decode(np.stack([vector, space.headlines.vectors[k]]))
-    rows = [
-        {"at the point": "these two numbers alone, all others as the mean", "decoded": here or "(an empty text)"},
-        {"at the point": "the whole vector of the headline drawn nearest", "decoded": headline},
-        {"at the point": "that headline itself", "decoded": space.headlines.texts[k]},
-    ]
-    return table_html(rows) + line_of_text(headlines_are(space))
+def models_html(models: Mapping[str, InvertibleSentenceModel], text: str) -> str:
+    """What each model decodes of its own vector of a sentence, a row each, and the piece that it doubts most."""
+    rows: list[dict[str, Cell]] = []
+    for name, model in models.items():
+        z = model.encode([text])
+        ids, encoder = model.generate_ids(z)[0], model.encoder
+        found = compare(encoder, text, ids, model.text([ids])[0], model.token_probabilities(z, [ids])[0])
+        p, piece = min(zip(found.probabilities or (), found.pieces, strict=True), default=(1.0, ""))
+        doubt = f"{piece} {probability(p)}"
+        rows.append({"model": name, "numbers": str(z.shape[1]), "decoded": found, "least sure of": doubt})
+    return table_html(rows, legend=True)
 
 
 # 9. A race

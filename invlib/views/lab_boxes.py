@@ -4,7 +4,7 @@
 takes longer than about a second shows its progress.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,16 +19,16 @@ from invlib.inversion.invert import Chain
 from invlib.measures.changed_vectors import with_noise
 from invlib.measures.channel import db_of_noise
 from invlib.models.codec import Codec, split
+from invlib.models.model import InvertibleSentenceModel
+from invlib.models.text_code import TextCode
 from invlib.probes.latent import (
     Embedded,
     Line,
-    Plane,
     Space,
     decode_along,
     direction,
     fitting,
     interpolate,
-    plane,
     vector_of,
 )
 from invlib.probes.race import Attempt, race
@@ -125,14 +125,14 @@ def line_box(spaces: Sequence[Space], a: str, b: str, steps: int = 21) -> widget
     return widgets.VBox([first, second, space, step, shown, image])
 
 
-def noise_box(spaces: Sequence[Space], text: str, decibels: float = 8) -> widgets.VBox:
-    """A sentence and a level of noise: eight samples around its vector."""
+def noise_box(spaces: Sequence[Space], text: str, decibels: float = 8, code: TextCode | None = None) -> widgets.VBox:
+    """A sentence and a level of noise: eight samples around its vector; with a `code`, the sentence's own bits too."""
     sentence, space = text_field("sentence", text), choice(spaces)
-    level, draw = slider("SNR (dB)", decibels, 0, 30, 1), widgets.BoundedIntText(description="draw", style=NAMED)
+    level, draw = slider("SNR (dB)", decibels, -6, 30, 1), widgets.BoundedIntText(description="draw", style=NAMED)
     shown = widgets.HTML(layout=WIDE)
 
     def work() -> str:
-        return lab.samples_html(space.value, sentence.value, level.value, seed=draw.value)
+        return lab.samples_html(space.value, sentence.value, level.value, seed=draw.value, code=code)
 
     answering(shown, work, sentence, space, level, draw)
     return widgets.VBox([sentence, space, level, draw, shown])
@@ -229,34 +229,24 @@ def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:
     return widgets.VBox([first, second, way, amount, shown])
 
 
-def map_box(spaces: Sequence[Space]) -> widgets.VBox:
-    """A map of the headlines: two sliders, or a headline of the list, choose a point; what lies there is decoded."""
-    space, planes = choice(spaces), {s.name: plane(s.headlines.vectors) for s in spaces}
-    end = float(max(np.abs(p.points).max() for p in planes.values()))
-    x, y = slider("x", 0, -end, end, end / 50), slider("y", 0, -end, end, end / 50)
-    headline = widgets.Dropdown(description="headline", layout=WIDE, style=NAMED)
-    shown, image = widgets.HTML(layout=WIDE), widgets.Image(format="png", width=850)
+def models_box(folders: Mapping[str, Path], text: str) -> widgets.VBox:
+    """Two of the saved models, of any run, side by side on one sentence. folders: of the models by name, at least one.
 
-    def here() -> Plane:
-        return planes[space.value.name]
+    A model is loaded when it is chosen first.
+    """
+    names = list(folders)
+    pick = [
+        widgets.Dropdown(options=names, value=names[min(k, len(names) - 1)], description=f"model {k + 1}", style=NAMED)
+        for k in range(2)
+    ]
+    sentence, shown = text_field("sentence", text), widgets.HTML(layout=WIDE)
+    loaded = lru_cache(maxsize=4)(InvertibleSentenceModel.from_pretrained)
 
     def work() -> str:
-        image.value = lab.png(lab.map_figure(space.value, here(), (x.value, y.value)))
-        return lab.point_html(space.value, here(), x.value, y.value)
+        return lab.models_html({menu.value: loaded(folders[menu.value]) for menu in pick}, sentence.value)
 
-    def choose(_=None) -> None:
-        if headline.value is not None:
-            x.value, y.value = map(float, here().points[headline.value])
-
-    def list_headlines(_=None) -> None:
-        texts = space.value.headlines.texts
-        headline.options = [("(choose one)", None), *((text, k) for k, text in enumerate(texts))]
-
-    list_headlines()
-    space.observe(list_headlines, names="value")
-    headline.observe(choose, names="value")
-    answering(shown, work, space, x, y)
-    return widgets.VBox([space, headline, x, y, shown, image])
+    answering(shown, work, sentence, *pick)
+    return widgets.VBox([*pick, sentence, shown])
 
 
 def race_box(model, text: str, chain: Chain | None = None) -> widgets.VBox:

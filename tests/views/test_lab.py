@@ -9,8 +9,9 @@ import pytest
 matplotlib.use("Agg")
 
 from invlib.inversion.invert import Chain
+from invlib.models.text_code import TextCode
 from invlib.probes.latent import Space, around, interpolate, packed_beside, plane
-from invlib.views import lab, lab_boxes
+from invlib.views import lab, lab_boxes, lab_map
 
 A, B, EVIL = "oil rises on tariffs", "wall street falls after weak data", "<script> $ & <b>oil"
 QUICK = Chain(beam=2, rounds=2, kept=1, children=2, reworded=1)
@@ -51,7 +52,7 @@ BOXES = {
     "direction": lambda spaces, tmp: lab_boxes.direction_box(spaces[:2], A, [(A, B)]),
     "neighbours": lambda spaces, tmp: lab_boxes.neighbours_box(spaces[0], A),
     "beside": lambda spaces, tmp: lab_boxes.beside_box(spaces, A, B),
-    "map": lambda spaces, tmp: lab_boxes.map_box(spaces[:2]),
+    "map": lambda spaces, tmp: lab_map.map_box(spaces[:2]),
     "race": lambda spaces, tmp: lab_boxes.race_box(spaces[1].model, A, QUICK),
     "sentences": lambda spaces, tmp: lab_boxes.sentences_box(spaces[0].model, [A, B], tmp / "mine.csv"),
 }
@@ -155,7 +156,7 @@ def test_figures_have_what_they_show(spaces):
     lines = {s.name: interpolate(s.model, A, B, steps=5) for s in (learned, packed)}
     assert [ax.get_title() for ax in lab.line_figure(lines).axes] == ["learned", "packed"]
     flat = plane(learned.headlines.vectors)
-    fig = lab.map_figure(learned, flat, (0.0, 0.0))
+    fig = lab_map.map_figure(learned, flat, (0.0, 0.0))
     assert len(fig.axes[0].collections[0].get_offsets()) == 12 and len(fig.axes[0].lines) == 1
     assert lab.png(fig).startswith(b"\x89PNG") and not matplotlib.pyplot.get_fignums()
 
@@ -203,7 +204,7 @@ def test_neighbours_in_an_own_file(spaces, tmp_path):
 
 
 def test_a_headline_of_the_list_moves_the_map(spaces):
-    box = lab_boxes.map_box(spaces[:2])
+    box = lab_map.map_box(spaces[:2])
     picture, flat = find(box, ipywidgets.Image).value, plane(spaces[0].headlines.vectors)
     find(box, ipywidgets.Dropdown, 1).value = 3
     x, y = (find(box, ipywidgets.FloatSlider, k).value for k in (0, 1))
@@ -211,6 +212,70 @@ def test_a_headline_of_the_list_moves_the_map(spaces):
     assert spaces[0].headlines.texts[3] in html(box) and find(box, ipywidgets.Image).value != picture
     find(box, ipywidgets.Dropdown, 0).value = spaces[1]
     assert "no answer" not in html(box)
+
+
+def test_a_click_on_the_map_means_a_headline_or_the_empty_space(spaces):
+    space = spaces[0]
+    flat, box = plane(space.headlines.vectors), lab_map.map_box(spaces[:2])
+    fig = lab_map.map_figure(space, flat, (0.0, 0.0))
+    lab.png(fig)
+    width, height = fig.bbox.size
+    across, up = fig.axes[0].transData.transform(flat.points[5]) / (width, height)
+    np.testing.assert_allclose(lab_map.place_of(fig, across, 1 - up), flat.points[5], atol=1e-6)
+
+    def click(across, down):
+        box.clicks._dom_handlers({"relativeX": 850 * across, "relativeY": 520 * down} | SIZE)
+        return [find(box, ipywidgets.FloatSlider, k).value for k in (0, 1)]
+
+    np.testing.assert_allclose(click(across + 0.002, 1 - up), flat.points[5], atol=1e-6)  # a little beside it
+    assert space.headlines.texts[5] in html(box)
+    empty = lab_map.place_of(fig, 0.5, 0.5)
+    assert lab_map.near_headline(flat, *empty) is None
+    np.testing.assert_allclose(click(0.5, 0.5), empty, atol=1e-6)
+
+
+SIZE = {"boundingRectWidth": 850, "boundingRectHeight": 520}  # of the picture in the browser
+
+
+def test_the_maps_colours_say_what_they_are_called(spaces):
+    learned, _, packed = spaces
+    texts = ["gold rises again", "gold falls again", "gold waits", "banks sue banks", "banks merge", "banks pay"]
+    vectors = np.array([[1, 0], [1, 0.1], [1, 0.2], [0, 1], [0.1, 1], [0.2, 1]], np.float32)
+    found = lab_map.topics(texts, vectors)
+    assert len(found.names) == lab_map.TOPICS
+    assert all(found.names[k].split(", ")[0] in text for k, text in zip(found.values, texts, strict=True))
+    lengths = lab_map.colouring(learned)
+    assert lengths.values.tolist() == [
+        len(learned.model.encoder.tokenizer.tokenize(t)) for t in learned.headlines.texts
+    ]
+    assert (lab_map.colouring(packed, "pieces right").values == 1).all()
+    assert lab_map.colouring(learned, "pieces right").values.max() <= 1
+    fig = lab_map.map_figure(learned, plane(learned.headlines.vectors), None, lab_map.colouring(learned, "topic"))
+    assert len(fig.axes[1].get_yticklabels()) == lab_map.TOPICS
+    with pytest.raises(ValueError, match="unknown colour 'red'; choose one of length"):
+        lab_map.colouring(learned, "red")
+
+
+def test_a_sentences_bits_stand_beside_what_fits(spaces, tiny_model):
+    code = TextCode(tiny_model("no_vector"))
+    (bits,) = code.bits(spaces[0].model.encoder.input_ids([A]))
+    assert f"the sentence is {bits:.0f} bits" in lab.noise_html(spaces[0], A, (10,), 2, code=code)
+    box = lab_boxes.noise_box(spaces[:2], A, code=code)
+    assert f"{bits:.0f} bits" in html(box) and "bits." not in html(lab_boxes.noise_box(spaces[:2], A))
+
+
+def test_two_models_stand_side_by_side(tiny_model, tmp_path):
+    folders = {}
+    for row in ("hybrid", "att_pool"):
+        folders[f"<i> {row}"] = tmp_path / row
+        tiny_model(row).save_pretrained(tmp_path / row)
+    box = lab_boxes.models_box(folders, A)
+    assert "<td" in html(box) and html(box).count("<tr") == 3 and "&lt;i&gt; att_pool" in html(box)
+    find(box, ipywidgets.Dropdown, 1).value = "<i> hybrid"
+    assert "att_pool" not in html(box)
+    text(box).value = "oil " * 60
+    assert "no answer" in html(box)
+    assert html(lab_boxes.models_box({"one": tmp_path / "hybrid"}, A)).count("<tr") == 2
 
 
 def test_a_race_shows_each_attempt(spaces):
