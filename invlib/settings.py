@@ -131,6 +131,9 @@ class Settings:
     n_card_searched: int = _measuring(
         0, "the same for systems that search for each text; 0 = these are left out", at_least=0
     )
+    n_card_models: int = _measuring(
+        0, "learned models on the card of notebook 11, the run's own first; 0 = all", at_least=0
+    )
     judge: str | None = _measuring(None, "an encoder that judges inverted texts and made no vector: name or folder")
     n_bootstrap: int = _measuring(1000, "resamples of a 95 % interval", at_least=2)
     bertscore_every_epoch: int = _measuring(64, "validation headlines of the BERTScore curve; 0 = none", at_least=0)

@@ -13,6 +13,7 @@ import pytest
 
 from invlib import paths
 from invlib.series.notebooks import SKIP, notebooks_of
+from invlib.series.publish import NO_NOTEBOOKS
 from invlib.settings import Settings, read_presets
 
 NOTEBOOKS = {path.stem: paths.read_json(path)["cells"] for path in notebooks_of(paths.NOTEBOOKS)}
@@ -135,6 +136,23 @@ def test_a_figure_is_announced_and_explained(name):
     places = [k for k, kind in enumerate(marks) if kind == "figure"]
     assert not [k for k in places if k == 0 or marks[k - 1] != "What to look for"], "a figure without what to look for"
     assert not [k for k in places if marks[k + 1 : k + 2] != ["What we see"]], "a figure without what one sees"
+
+
+@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "13_latent_lab"])
+def test_a_figure_has_words_for_those_who_cannot_see_it(name):
+    """The words of figures/README.md, as `alt` in the cell's metadata, from where the HTML has them."""
+    page = (paths.FIGURES / "README.md").read_text(encoding="utf-8")
+    words = dict(re.findall(r"^\| `(\w+)\.png` \| [^|]* \| (.*) \|$", page, flags=re.MULTILINE))
+    for cell in filter(is_figure, NOTEBOOKS[name]):
+        (figure,) = re.findall(r'save_figure\(\w+, "(\w+)"', "".join(cell["source"]))
+        assert cell["metadata"].get("alt") == words[figure].replace("`", "")
+
+
+def test_every_picture_is_made_by_a_notebook_or_a_command():
+    made = {figure for cells in NOTEBOOKS.values() for cell in code(cells)
+            for figure in re.findall(r'save_figure\(\w+, "(\w+)"', "".join(cell["source"]))}  # fmt: skip
+    pictures = {path.stem for path in paths.FIGURES.glob("*.png") if not path.stem.startswith(NO_NOTEBOOKS)}
+    assert pictures == made
 
 
 @each_notebook

@@ -56,7 +56,7 @@ def test_no_measured_figure_is_typed():
 
 
 def test_sentences_are_those_of_the_published_results():
-    assert findings.rebuild_readme(README, tables.published()) == README
+    assert findings.fill_blocks(README, tables.published()) == README
     assert findings.unsupported() == []
 
 

@@ -90,7 +90,7 @@ class CardData:
     @property
     def some(self) -> list[str]:
         """The training headlines that a system's space is known by: `SCALE`, of which a small n takes fewer."""
-        return self.train[: min(SCALE, 30 * self.n)]
+        return self.train[: min(SCALE, 15 * self.n)]
 
     def seen(self, system: System) -> np.ndarray:
         """A system's vectors of `some`, (M, D), computed once."""

@@ -29,9 +29,9 @@ def interventions(system: System, data: CardData) -> pd.DataFrame:
         "code zeroed": (np.concatenate([prefix, 0 * code], axis=1), first),
         "another's prefix": (np.concatenate([other[:, :size], code], axis=1), second),
     }
-    lines = []
-    for name, (vectors, prefixes) in made.items():
-        found, table = system.decode(vectors), pd.DataFrame(index=range(len(first)))
+    lines, decoded = [], system.decode(np.concatenate([vectors for vectors, _ in made.values()]))
+    for k, (name, (_, prefixes)) in enumerate(made.items()):
+        found, table = decoded[k * len(first) : (k + 1) * len(first)], pd.DataFrame(index=range(len(first)))
         for part, owners in (("prefix", prefixes), ("code", first)):
             table[f"exact_{part}"] = [a == b for a, b in zip(found, owners, strict=True)]
             table[f"words_{part}"] = token_f1(list(map(words, found)), list(map(words, owners)))

@@ -55,17 +55,21 @@ def moved(system: System, data: CardData, kind: str) -> pd.DataFrame:
     fact, and at least two. Columns kind, word, other, text, found; changed: whether the found text holds the second
     word and no longer the first; kept: F1 of all other words; both.
     """
-    rows = []
+    asked, vectors = [], []
     for word, other in FACTS[kind]:
         before, after = pairs_of(data.train, word, other, min(LEARNED_FROM, 2 * data.n))
         texts, _ = pairs_of(data.test, word, other, max(2, data.n // 10))
         if len(before) < FEWEST or not texts:
             continue
         along = (system.encode(after) - system.encode(before)).mean(0)
-        for text, found in zip(texts, system.decode((system.encode(texts) + along).astype(np.float32)), strict=True):
-            own, kept = words(found), f1_without(words(text), words(found), {word, other})
-            changed = other in own and word not in own
-            rows.append((kind, word, other, text, found, changed, kept, changed and kept >= 0.8))
+        asked += [(word, other, text) for text in texts]
+        vectors.append(system.encode(texts) + along)
+    rows = []
+    decoded = system.decode(np.concatenate(vectors).astype(np.float32)) if asked else []
+    for (word, other, text), found in zip(asked, decoded, strict=True):
+        own, kept = words(found), f1_without(words(text), words(found), {word, other})
+        changed = other in own and word not in own
+        rows.append((kind, word, other, text, found, changed, kept, changed and kept >= 0.8))
     table = pd.DataFrame(rows, columns=["kind", "word", "other", "text", "found", "changed", "kept", "both"])
     return table.astype({"changed": bool, "kept": float, "both": bool})
 

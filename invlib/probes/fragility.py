@@ -21,9 +21,10 @@ def fragility(system: System, data: CardData, levels: Sequence[float] = LEVELS) 
     """
     texts = data.test[: data.n]
     z, scale = system.encode(texts), data.scale(system)
+    decoded = system.decode(np.concatenate([blended_with_noise(z, *scale, a, data.seed) for a in levels]))
     lines = []
-    for a in levels:
-        found = system.decode(blended_with_noise(z, *scale, a, data.seed))
+    for k, a in enumerate(levels):
+        found = decoded[k * len(texts) : (k + 1) * len(texts)]
         exact = np.array([one == text for one, text in zip(found, texts, strict=True)])
         table = pd.DataFrame({"cosine": data.judge.cosines(found, texts), "exact": exact})
         low, high = bleu_interval(found, texts, data.n_bootstrap)

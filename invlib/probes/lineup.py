@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,10 @@ def lineup(run: str | Path | None, settings: Settings, material: Material, data:
 
 
 def models(run: str | Path | None, settings: Settings, material: Material) -> dict[str, InvertibleSentenceModel]:
-    """The run's models that have a card, by name, and those of the repository that it has none of."""
+    """The run's models that have a card, by name, and those of the repository that it has none of.
+
+    Those of another encoder are left out; `settings.n_card_models` are enough, where it is not 0.
+    """
     try:
         folder = paths.find_run(run, needs="models")
     except FileNotFoundError:
@@ -69,8 +73,9 @@ def models(run: str | Path | None, settings: Settings, material: Material) -> di
             names[name] = folder / "models" / name
     for own in (*sorted((paths.DATA / "models").glob("hybrid_*")), paths.DATA / "models" / SHIPPED_INVERTER):
         names.setdefault(own.name, own)
-    loaded = {name: InvertibleSentenceModel.from_pretrained(place) for name, place in names.items()}
-    return {name: model for name, model in loaded.items() if model.config.encoder_hash == material.encoder.hash}
+    loaded = ((name, InvertibleSentenceModel.from_pretrained(place)) for name, place in names.items())
+    own = ((name, model) for name, model in loaded if model.config.encoder_hash == material.encoder.hash)
+    return dict(islice(own, settings.n_card_models or None))
 
 
 def read_by_meaning(trained: Mapping[str, InvertibleSentenceModel], chain: Chain) -> dict[str, System]:

@@ -68,13 +68,25 @@ class OneEnd(System):
         return [list(first) if share <= 0.5 else list(second) for share in shares]
 
 
+def remembering(encode: Callable[[Sequence[str]], np.ndarray]) -> Callable[[Sequence[str]], np.ndarray]:
+    """The same `encode`, which reads each sentence once: the parts of a card ask for the same headlines again."""
+    known: dict[str, np.ndarray] = {}
+
+    def remembered(texts: Sequence[str]) -> np.ndarray:
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            known.update(zip(new, encode(new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return remembered
+
+
 def of_codec(model: Codec, to_length_1: bool = False) -> System:
     """A model or a code of the study, decoded greedily.
 
     to_length_1: vectors are brought to length 1 before they are decoded, for one that never saw another length.
     """
     decode = (lambda z: model.decode(unit(z))) if to_length_1 else model.decode
-    return System(model.encode, decode, 0 if model.components is None else model.components.shape[1])
+    return System(remembering(model.encode), decode, 0 if model.components is None else model.components.shape[1])
 
 
 def with_chain(model, chain: Chain, batch: int = 64) -> System:
@@ -89,7 +101,7 @@ def with_chain(model, chain: Chain, batch: int = 64) -> System:
 
 def plain(encoder: FrozenEncoder, max_length: int) -> Callable[[Sequence[str]], np.ndarray]:
     """The encoder's own sentence embedding of length 1, as the `encode` of a system."""
-    return lambda texts: unit(encoder.sentence_embedding(list(texts), max_length).numpy())
+    return remembering(lambda texts: unit(encoder.sentence_embedding(list(texts), max_length).numpy()))
 
 
 def nearest_headline(encoder: FrozenEncoder, ids: Sequence[Sequence[int]], sentence: np.ndarray, max_length: int):

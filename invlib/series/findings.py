@@ -1,5 +1,8 @@
 """What each notebook and README.md say: the sentences of notebooks/findings.yaml, with the published run's figures.
 
+A notebook shows its own in the cell with the tag `findings`; README.md, and a notebook's prose, in blocks
+`<!-- findings:NAME --> ... <!-- /findings -->`, which publishing fills.
+
 A sentence names its figures as [file, row, column]; a fourth word joins the values of several rows. A string in the
 place of the list is a formula over the figures before it. `holds` is a formula too: what the sentence says has to be
 true of its own figures, or it is not shown.
@@ -23,7 +26,7 @@ from invlib.series import tables
 from invlib.series.notebooks import notebooks_of
 
 TAG = "findings"  # of the cell that shows the sentences
-BLOCK = re.compile(r"(<!-- findings:(\w+) -->)\n.*?(<!-- /findings -->)", flags=re.DOTALL)  # of README.md
+BLOCK = re.compile(r"(<!-- findings:(\w+) -->)\n.*?(<!-- /findings -->)", flags=re.DOTALL)
 JOINED: dict[str, Callable] = {"max": max, "min": min, "mean": np.mean, "count": len}
 
 
@@ -149,10 +152,10 @@ def markdown(notebook: str, run: str | Path | None = None) -> str:
     return "\n".join(lines)
 
 
-def rebuild_readme(text: str, folder: Path) -> str:
-    """README.md's text with its sentences (`<!-- findings:NAME --> ... <!-- /findings -->`) of a published run.
+def fill_blocks(text: str, folder: Path) -> str:
+    """A Markdown text whose blocks hold the sentences of a published run.
 
-    What the run does not support is left out, as in a notebook; KeyError for a name that findings.yaml lacks.
+    What the run does not support is left out, as in a notebook's cell; KeyError for a name that findings.yaml lacks.
     """
 
     def fill(match: re.Match) -> str:
@@ -166,20 +169,31 @@ def rebuild_readme(text: str, folder: Path) -> str:
     return BLOCK.sub(fill, text)
 
 
+def names_of_blocks(text: str) -> list[str]:
+    """The names of a Markdown text's blocks, in order."""
+    return [match[2] for match in BLOCK.finditer(text)]
+
+
 def unsupported() -> list[str]:
     """Why sentences of README.md and of the notebooks in the repository are left out; empty where all hold."""
     reasons: list[str] = []
     if (folder := tables.published()) is None:
         return reasons
     readme = paths.ROOT / "README.md"
-    names = [match[2] for match in BLOCK.finditer(readme.read_text(encoding="utf-8") if readme.is_file() else "")]
-    for name in names + [path.stem for path, _ in shown()]:
+    names = names_of_blocks(readme.read_text(encoding="utf-8")) if readme.is_file() else []
+    for path, book in shown():
+        names += [path.stem, *(name for cell in prose(book) for name in names_of_blocks(cell.source))]
+    for name in names:
         for finding in read_findings()[name]:
             try:
                 stated(folder, finding)
             except Unsupported as reason:
                 reasons.append(f"{name}: {reason}")
     return reasons
+
+
+def prose(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in book.cells if cell.cell_type == "markdown"]
 
 
 def shown() -> list[tuple[Path, nbformat.NotebookNode]]:
@@ -189,13 +203,15 @@ def shown() -> list[tuple[Path, nbformat.NotebookNode]]:
 
 
 def refresh() -> list[Path]:
-    """Write the published run's sentences into the notebooks' outputs; returns the notebooks that changed."""
+    """Write the published run's sentences into outputs and blocks of the notebooks; returns those that changed."""
     written = []
     for path, book in shown():
         before = nbformat.writes(book)
         for cell in book.cells:
             if TAG in cell.metadata.get("tags", []):
                 cell.outputs = [output(markdown(path.stem, tables.published()), cell.execution_count)]
+        for cell in prose(book):
+            cell.source = fill_blocks(cell.source, tables.published())
         if nbformat.writes(book) != before:
             written.append(paths.write_text(path, nbformat.writes(book)))
     return written

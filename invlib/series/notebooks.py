@@ -22,6 +22,12 @@ KERNEL = {  # variables of every kernel, where the user set none
 }
 
 
+# A figure's cell has its words in its metadata, as `alt`; nbconvert's template of JupyterLab leaves them out
+WITH_ALT = """{% extends 'lab/index.html.j2' %}
+{% block data_png scoped %}{{ super() | replace('<img', '<img alt="%s"' % cell.metadata.alt | escape_html, 1)
+if cell.metadata.alt else super() }}{% endblock %}"""
+
+
 class NotebookFailed(RuntimeError):
     """A notebook stopped; the message holds its failing cell and error."""
 
@@ -111,7 +117,7 @@ def execute(notebook: Path, folder: Path, parameters: dict) -> None:
         content = nbformat.read(executed, as_version=4)
         content.metadata["invlib"] = made
         try:
-            html = HTMLExporter().from_notebook_node(content)[0]
+            html = HTMLExporter(raw_template=WITH_ALT).from_notebook_node(content)[0]
         except ValueError as error:  # nbconvert without its templates, as `pip install --target` leaves it
             reason = str(error).splitlines()[0]
             warnings.warn(f"{notebook.name} is executed, but has no HTML: {reason}", stacklevel=2)

@@ -165,7 +165,7 @@ def rebuild() -> list[Path]:
     written = [paths.write_text(paths.RESULTS / "README.md", tables.results_readme())]
     readme, shown = paths.ROOT / "README.md", tables.published()
     if readme.is_file() and shown:
-        text = findings.rebuild_readme(tables.rebuild_readme(readme.read_text(encoding="utf-8"), shown), shown)
+        text = findings.fill_blocks(tables.rebuild_readme(readme.read_text(encoding="utf-8"), shown), shown)
         written.append(paths.write_text(readme, text))
     if shown and not hero.lacking(shown):
         written.append(hero.write(shown))

@@ -1,5 +1,6 @@
 """Figures of the smoothness card, drawn from its parts: a row for each system, part, of and measure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -9,21 +10,34 @@ from invlib.views import plots
 
 NONE = "–"  # not measured, or as above
 
-CONTROLS = {  # how a control's name begins -> its look; greys and black: nothing learned
-    "packed_ids": {"color": "0.55", "linestyle": "--", "marker": "P"},
-    "arithmetic_code": {"color": "black", "linestyle": "-", "marker": "D"},
-    "nearest headline": {"color": "saddlebrown", "linestyle": ":", "marker": "*"},
-    "recombined headlines": {"color": "peru", "linestyle": ":", "marker": "X"},
+LANGUAGE = 1.2  # times a real headline's bits a token: up to there a text is language
+LARGE = 0.5  # the noise's share of the variance at which it is as strong as the signal
+CONTROLS = {  # how a control's name begins -> its look, and that of a second size; greys and black: nothing learned
+    "packed_ids": (
+        {"color": "0.65", "linestyle": "--", "marker": "P"},
+        {"color": "0.4", "linestyle": "-.", "marker": "s"},
+    ),
+    "arithmetic_code": (
+        {"color": "black", "linestyle": "-", "marker": "D"},
+        {"color": "black", "linestyle": "--", "marker": "d"},
+    ),
+    "nearest headline": ({"color": "saddlebrown", "linestyle": ":", "marker": "*"},),
+    "recombined headlines": ({"color": "peru", "linestyle": ":", "marker": "X"},),
 }
 
 
 def looks(systems: Sequence[str]) -> dict[str, dict]:
-    """Colour, line and marker of each system, by name; learned ones have a colour each."""
+    """Colour, line and marker of each system, by name; learned ones have a colour each, controls greys and browns."""
     found: dict[str, dict] = {}
+    members: Counter[str] = Counter()
     for name in dict.fromkeys(systems):
-        control = next((look for start, look in CONTROLS.items() if name.startswith(start)), None)
-        k = len(found)
-        found[name] = control or {"color": f"C{k % 10}", "marker": plots.MARKERS[k % len(plots.MARKERS)]}
+        family = next((start for start in CONTROLS if name.startswith(start)), "learned")
+        k = members[family]
+        if family in CONTROLS:
+            found[name] = CONTROLS[family][k % len(CONTROLS[family])]
+        else:
+            found[name] = {"color": f"C{k % 6}", "marker": plots.MARKERS[k % len(plots.MARKERS)]}
+        members[family] += 1
     return found
 
 
@@ -37,16 +51,58 @@ def line_of_texts(lines: Mapping[str, Sequence[str]], shares: Sequence[float]) -
 
 
 def fragility_curves(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
-    """BLEU, and the judge's cosine, against the noise's share of the variance: a curve a system."""
+    """BLEU, and the judge's cosine, against the noise's share of the variance: a curve a system.
+
+    The titles say who has most words at `LARGE`, and who has most meaning at the strongest noise.
+    """
     curves = parts[parts["part"] == "fragility"].assign(a=lambda table: table["of"].astype(float))
     judge = parts["judge"].iloc[0]
-    ylabels = {"bleu": "BLEU against the headline", "cosine": f"cosine to the headline\n({judge})"}
+    ylabels = {"bleu": "BLEU against the headline", "cosine": f"cosine to the headline ({judge})"}
     styles = looks(curves["system"])
     for ax, (measure, ylabel) in zip(axes, ylabels.items(), strict=True):
         for name, rows in curves[curves["measure"] == measure].groupby("system", sort=False):
             plots.line_with_band(ax, rows["a"], rows["mean"], rows["low"], rows["high"], label=name, **styles[name])
         plots.label_axes(ax, "a, the noise's share of the variance", ylabel)
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    for ax, a, what, measure in zip(axes, (LARGE, curves["a"].max()), ("words", "meaning"), ylabels, strict=True):
+        at = curves[(curves["a"] == a) & (curves["measure"] == measure)].set_index("system")["mean"]
+        ax.set_title(f"Most {what} at a = {a}: {at.idxmax()}")
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return axes
+
+
+def half_way(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
+    """What is said half way, three panels: beyond the better headline, beyond the nearest real one, and its bits.
+
+    The titles count the systems that are beyond for neighbours: an interval above 0, or bits of at most `LANGUAGE`.
+    """
+    labels = {"beyond_end": "cosine to the midpoint,\nless the better headline's"}
+    labels |= {"beyond_nearest": "cosine to the midpoint,\nless the nearest real one's"}
+    labels |= {"bits": "bits per token,\nover a real headline's"}
+    for ax, (measure, label) in zip(axes, labels.items(), strict=True):
+        bars(ax, parts, "midpoints", measure, label, ("neighbours", "random"))
+        ax.axvline(1 if measure == "bits" else 0, color="0.3")
+        ax.get_legend().remove()
+        near = parts[(parts["of"] == "neighbours") & (parts["part"] == "midpoints") & (parts["measure"] == measure)]
+        beyond = near[near["mean"] <= LANGUAGE if measure == "bits" else near["low"] > 0]["system"].tolist()
+        who = beyond[0] if len(beyond) == 1 else f"{len(beyond)} of {len(near)} systems"
+        over = {"beyond_end": "Beyond the better headline", "beyond_nearest": "Beyond the nearest real one"}
+        ax.set_title(f"{over.get(measure, f'Bits at most {LANGUAGE}')}:\n{who}")
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return axes
+
+
+def facts_changed(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
+    """One fact changed by a direction, two panels: in how many headlines, and how many other words are kept.
+
+    The titles say who changes most, and who most often does both.
+    """
+    labels = {"changed": "share of headlines with the fact changed", "kept": "other words kept (F1)"}
+    for ax, (measure, label) in zip(axes, labels.items(), strict=True):
+        bars(ax, parts, "directions", measure, label, ("all",))
+        ax.set_xlim(0, 1.15)
+    table = parts[(parts["part"] == "directions") & (parts["of"] == "all")].set_index(["measure", "system"])["mean"]
+    axes[0].set_title(f"Changes it most: {table['changed'].idxmax()}")
+    axes[1].set_title(f"Changed, and .8 of the rest kept: {table['both'].max():.2f} at most")
     return axes
 
 
@@ -61,9 +117,12 @@ def bars(ax: Axes, parts: pd.DataFrame, part: str, measure: str, xlabel: str, of
         known = [row if row is not None and pd.notna(row["mean"]) else None for row in rows]
         groups[kind] = [None if row is None else float(row["mean"]) for row in known]
         intervals[kind] = [None if row is None else [row["low"], row["high"]] for row in known]
-    plots.grouped_bars(ax, systems, groups, intervals, xlabel)
+    names = [name.replace(", ", ",\n") for name in systems]
+    if len(of) == 1:
+        plots.bars_with_intervals(ax, names, groups[of[0]], intervals[of[0]], xlabel, "{:.2f}")
+    else:
+        plots.grouped_bars(ax, names, groups, intervals, xlabel)
     ax.set_ylim(len(systems) - 0.5, -0.5)  # the first on top, where axes share it too
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5)).set_visible(len(of) > 1)
     return ax
 
 

@@ -17,7 +17,7 @@ from invlib import paths
 from invlib.data.deck import DECK_TOP_K
 from invlib.evaluation.run_results import name_of
 from invlib.rows import ROWS
-from invlib.views import drawings, plots
+from invlib.views import drawings, limits, plots
 
 DECK_ROWS = ("rnn_768", "encoder_only_1568", "cls_decoder_384", "att_pool_768", "att_pool_2560")  # of the talk
 TOP_K = (1, 3, 5, 10, 15, 25, 50, 100)
@@ -170,44 +170,55 @@ def two_virtues(ax: Axes, folder: Path) -> Axes:
     )
 
 
+def limit(axes: tuple[Axes, Axes], folder: Path) -> tuple[Axes, Axes]:
+    """Bits given back exactly by size, at two levels of noise: the limit, two controls and learned vectors."""
+    sizes = table(folder, "08_sizes")
+    whole = sizes["exact_bits"].max()  # of a system that gives every headline back
+    shown = sizes[sizes["snr_db"].round().isin([6, 0])]
+    limits.by_size(axes, shown, whole)
+    axes[0].set_ylabel("bits given back exactly")
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return axes
+
+
+NOISE_MODELS = (
+    "arithmetic_code",
+    "arithmetic_code for 6 dB",
+    "packed_ids",
+    "hybrid_384_noise",
+    "hybrid_384_long",
+)
+
+
 def noise(ax: Axes, folder: Path) -> Axes:
-    """Headlines that come back exactly from a vector under noise: learned codes and packed ids of the same size."""
-    found = table(folder, "appendix_robustness")
-    found = found[found["bits"].isna() & (found["D"] == 384)]
-    labels = {
-        "packed_ids, best": ("packed ids: nothing learned", "0.45", "s"),
-        "hybrid_384_smooth": ("hybrid_384_smooth: trained with more noise", "C2", "D"),
-        "hybrid_384_long": ("hybrid_384_long", "C4", "o"),
-    }
-    for name, (label, colour, marker) in labels.items():
-        part = found[found["model"] == name]
-        ends = part["exact_low"], part["exact_high"]
-        plots.line_with_band(ax, part["noise"], part["exact_match"], *ends, label, color=colour, marker=marker)
-    ax.set_ylim(0, 1.03)
-    ax.legend(loc="lower left")
-    return plots.label_axes(ax, "noise (standard deviations of each number)", "headlines given back exactly")
+    """Word pieces that come back under noise: arithmetic codes, packed ids and two learned vectors of the same size."""
+    found = table(folder, "08_noise")
+    limits.by_noise(ax, found[found["model"].isin(NOISE_MODELS)], "word pieces right")
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
 
 
-BETWEEN = {  # how a label of 07_guided.csv ends -> what the talk calls it
-    "spliced by hand": "spliced by hand from both headlines",
-    "halfway, guided": "hybrid_768_halfway, search guided by the encoder",
-    "halfway, greedy": "hybrid_768_halfway, greedy search",
-    "ids_768, guided": "packed ids, the same guided search",
-    "ids_768, greedy": "packed ids, read as they are",
+BETWEEN = {  # a system of 11_parts.csv -> what the talk calls it
+    "splice by hand": "spliced by hand from both headlines",
+    "hybrid_768_meaning, meaning read": "hybrid_768_meaning, its meaning read",
+    "arithmetic_code_384": "arithmetic code: says one of the two",
+    "recombined headlines": "retrieved headlines, recombined",
+    "nearest headline": "the nearest real headline",
+    "hybrid_768_meaning": "hybrid_768_meaning, its code read",
+    "packed_ids_384": "packed ids",
 }
 
 
 def between(ax: Axes, folder: Path) -> Axes:
-    """How near a text that is decoded half way is to the midpoint, beside the closer headline (dashed)."""
-    found = table(folder, "07_guided").set_index(["label", "measure"])
-    labels = {end: next(label for label, _ in found.index if label.endswith(end)) for end in BETWEEN}
-    lines = found.loc[[(label, "cosine") for label in labels.values()]]
-    colours = ["0.4" if end.startswith("spliced") else "C4" if "halfway" in end else "0.7" for end in labels]
-    ends = lines[["low", "high"]].values.tolist()
-    plots.bars_with_intervals(ax, list(BETWEEN.values()), lines["mean"].tolist(), ends, number="{:.2f}", color=colours)
-    nearest = found.loc[(labels["halfway, guided"], "nearest_end"), "mean"]
-    ax.axvline(nearest, color="black", linestyle="--", linewidth=1.8)
-    return plots.label_axes(ax, "cosine to the point half way (dashed: the closer headline)")
+    """How near a text half way between two neighbours is to their midpoint, beside one of the two (dashed)."""
+    found = table(folder, "11_parts").query("part == 'midpoints' and of == 'neighbours' and measure == 'cosine'")
+    lines = found.set_index("system")[["mean", "low", "high"]]
+    own = lines.loc[list(BETWEEN)]
+    colours = ["C4" if name.startswith("hybrid") else "0.6" for name in BETWEEN]
+    ends = own[["low", "high"]].values.tolist()
+    plots.bars_with_intervals(ax, list(BETWEEN.values()), own["mean"].tolist(), ends, number="{:.2f}", color=colours)
+    ax.axvline(lines.loc["one of the two headlines", "mean"], color="black", linestyle="--", linewidth=1.8)
+    return plots.label_axes(ax, "cosine to the midpoint (dashed: one of the two)")
 
 
 ATTACKS = {  # of 12_attacks.csv, as the talk calls them
@@ -267,10 +278,11 @@ FIGURES: dict[str, TalkFigure] = {
     "two_virtues": TalkFigure(
         two_virtues, ("metrics.json", "tables/07_packed_ids.csv"), models=tuple(PLACES), size=(12, 4.8)
     ),
+    "limit": TalkFigure(limit, ("tables/08_sizes.csv",), panels=2, size=(12, 4.3)),
     "noise": TalkFigure(
-        noise, ("tables/appendix_robustness.csv",), models=("hybrid_384_long", "hybrid_384_smooth"), size=(12, 4.6)
+        noise, ("tables/08_noise.csv",), models=("hybrid_384_long",), size=(12, 4.3)
     ),
-    "between": TalkFigure(between, ("tables/07_guided.csv",), models=("hybrid_768_halfway",), size=(12, 4.2)),
+    "between": TalkFigure(between, ("tables/11_parts.csv",), size=(12, 4.1)),
     "inversion": TalkFigure(inversion, ("tables/12_attacks.csv",), size=(12, 2.9)),
     "protection": TalkFigure(protection, ("tables/12_protection.csv",)),
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Who stands on the card: the run's models, the repository's where the encoder is theirs, and every control."""
 
+import shutil
 from dataclasses import replace
 
 from invlib.probes.lineup import lineup, packed
@@ -19,6 +20,10 @@ def test_a_runs_models_stand_before_the_controls(run, tiny_settings, tiny_materi
     found = lineup(run, searching, tiny_material, card_data)
     assert list(found) == ["att_pool_32", "recombined headlines", *CONTROLS]
     assert [name for name, system in found.items() if system.costly] == ["recombined headlines"]
+    shutil.copytree(run / "models" / "att_pool_32", run / "models" / "att_pool_32_too")
+    every = [name for name in lineup(run, tiny_settings, tiny_material, card_data) if name not in CONTROLS]
+    assert every == ["att_pool_32", "att_pool_32_too"]
+    assert list(lineup(run, replace(tiny_settings, n_card_models=1), tiny_material, card_data)) == [every[0], *CONTROLS]
     texts = card_data.test[:2]
     for name in ("packed_ids_384", "arithmetic_code_384"):
         assert found[name].decode(found[name].encode(texts)) == texts

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from invlib.probes.systems import OneEnd, SpliceByHand, nearest_headline, of_codec, plain, recombined_headlines
+from invlib.probes.systems import (
+    OneEnd,
+    SpliceByHand,
+    nearest_headline,
+    of_codec,
+    plain,
+    recombined_headlines,
+    remembering,
+)
 
 
 def test_the_way_begins_and_ends_at_the_sentences(exact, card_data):
@@ -40,6 +48,13 @@ def test_by_hand_the_middle_says_both(tiny_encoder):
     assert start == near == ["oil rises on tariffs"] and end == ["gold falls after weak data"]
     assert {"oil", "data"} <= set(half[0].split())
     assert OneEnd().on_the_way(["a"], ["b"], (0, 0.5, 0.6)) == [["a"], ["a"], ["b"]]
+
+
+def test_a_sentence_is_encoded_once():
+    asked: list[str] = []
+    encode = remembering(lambda texts: (asked.extend(texts), np.array([[float(len(text))] for text in texts]))[1])
+    assert encode(["a", "bb", "a"]).tolist() == [[1], [2], [1]] and encode(["bb", "ccc"]).tolist() == [[2], [3]]
+    assert asked == ["a", "bb", "ccc"]
 
 
 def test_a_models_prefix_is_known(tiny_model):

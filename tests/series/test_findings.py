@@ -19,6 +19,7 @@ SENTENCES = [
 ]
 LAB = "13_latent_lab"  # what it finds is what its reader types: it prints its own
 NOTEBOOKS = {p.stem: nbformat.read(p, as_version=4) for p in notebooks_of(paths.NOTEBOOKS) if p.stem != LAB}
+FIRST_SCREENS = {"08_limits": "08_control", "11_between": "11_control"}
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
 FOUND = """
@@ -185,8 +186,22 @@ def test_publishing_writes_the_new_figures_and_says_what_no_longer_holds(small, 
 def test_the_file_is_data_of_the_package():
     link = paths.PACKAGE / "findings.yaml"
     assert link.is_symlink() and yaml.safe_load(link.read_text()) == findings.read_findings()
-    readme = [match[2] for match in findings.BLOCK.finditer((paths.ROOT / "README.md").read_text(encoding="utf-8"))]
-    assert readme and set(findings.read_findings()) == {*NOTEBOOKS, *readme}
+
+
+def test_every_sentence_has_its_place_in_readme_or_a_notebook():
+    readme = findings.names_of_blocks((paths.ROOT / "README.md").read_text(encoding="utf-8"))
+    assert readme and set(findings.read_findings()) == {*NOTEBOOKS, *readme, *FIRST_SCREENS.values()}
+
+
+@pytest.mark.parametrize("name", FIRST_SCREENS)
+def test_a_control_that_wins_is_on_the_first_screen(name):
+    """In one sentence, as the published run has it, before the goals."""
+    screen = NOTEBOOKS[name].cells[0].source
+    assert findings.names_of_blocks(screen) == [FIRST_SCREENS[name]]
+    (finding,) = findings.read_findings()[FIRST_SCREENS[name]]
+    sentence = findings.stated(tables.published(), finding)
+    assert f"-->\n{sentence}\n<!--" in screen and screen.index(sentence) < screen.index("In this notebook you will")
+    assert findings.fill_blocks(screen, tables.published()) == screen
 
 
 def test_readmes_sentences_are_filled_in_and_reported_as_the_notebooks_are(small):
@@ -200,3 +215,19 @@ def test_readmes_sentences_are_filled_in_and_reported_as_the_notebooks_are(small
     write(small, 0.5, 0.75)
     publish.rebuild()
     assert "wide" not in readme.read_text() and len(findings.unsupported()) == 2  # README.md and the notebook
+
+
+def test_a_notebooks_prose_is_filled_in_as_readme_is(small):
+    """Its first screen says what the published run found; a run that says otherwise takes the sentence out."""
+    place = paths.NOTEBOOKS / "00_a.ipynb"
+    book = nbformat.read(place, as_version=4)
+    book.cells.insert(0, nbformat.v4.new_markdown_cell("# A\n\n<!-- findings:00_a -->\n<!-- /findings -->\n\nGoals"))
+    nbformat.write(book, place)
+    publish.rebuild()
+    sentence = "`wide` has 0.75, `small` 0.50, a difference of +0.25."
+    filled = nbformat.read(place, as_version=4).cells[0].source
+    assert filled == f"# A\n\n<!-- findings:00_a -->\n{sentence}\n<!-- /findings -->\n\nGoals"
+    write(small, 0.5, 0.75)
+    publish.rebuild()
+    assert "wide" not in nbformat.read(place, as_version=4).cells[0].source
+    assert len(findings.unsupported()) == 2  # the prose and the cell

@@ -1,0 +1,67 @@
+"""Figures of 08: each model has its look, titles come from the tables, the limit's line is the channel's."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from invlib.measures.channel import channel_bits, noise_of_db
+from invlib.views import limits
+
+
+def noisy() -> pd.DataFrame:
+    exact = {"hybrid_384_noise": (1.0, 0.6, 0.2), "arithmetic_code": (1.0, 1.0, 0.4), "packed_ids": (1.0, 0.7, 0.7)}
+    rows = [
+        (name, db, 384, share, share, share, share, share, share, 100 * share, 90 * share, 100 * share)
+        for name, shares in exact.items() for db, share in zip((np.inf, 6.0, 0.0), shares, strict=True)
+    ]  # fmt: skip
+    columns = ["model", "snr_db", "D", *limits.MEASURES["headlines exactly right"]]
+    columns += [*limits.MEASURES["word pieces right"], "exact_bits", "exact_bits_low", "exact_bits_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_the_fewest_numbers_are_those_of_the_channel():
+    found = limits.enough(0, 100)
+    assert channel_bits(found, 1.0) >= 100 > channel_bits(found - 1, 1.0)
+    assert limits.enough(6, 100) < found  # less noise, fewer numbers
+
+
+def test_half_of_the_headlines_lies_between_measured_levels():
+    half = limits.half_exact(noisy()).set_index("model").squeeze()
+    assert half["hybrid_384_noise"] == pytest.approx(4.5) and half["arithmetic_code"] == pytest.approx(1.0)
+    assert np.isnan(half["packed_ids"])  # more than half at every level
+    title = limits.half_title(noisy())
+    assert "arithmetic_code down to 1.0 dB" in title and "hybrid_384_noise down to 4.5 dB" in title
+
+
+def test_titles_say_so_where_nothing_is_half_exact():
+    nothing = noisy().assign(exact_match=0.1)
+    assert "at no measured noise" in limits.half_title(nothing)
+    assert "no control" in limits.size_title(nothing, 6)
+    assert limits.size_title(noisy(), 6).endswith("arithmetic_code from D = 384, packed_ids from D = 384")
+
+
+def test_every_model_has_its_look_and_none_has_the_limits_colour():
+    learned = [f"hybrid_{k}" for k in range(5)]
+    found = limits.looks([*learned, *limits.CONTROLS])
+    assert len({str(look) for look in found.values()}) == len(found)
+    assert "C0" not in {look["color"] for look in found.values()}
+
+
+def test_a_panel_a_level_and_a_curve_a_model():
+    _, axes = plt.subplots(1, 3)
+    limits.by_size(axes, noisy(), 100)
+    assert [ax.get_title() for ax in axes] == ["no noise", "6 dB", "0 dB"]
+    assert [len(ax.lines) for ax in axes] == [
+        4,
+        5,
+        5,
+    ]  # the limit, where there is noise; the mean headline; three models
+    _, ax = plt.subplots()
+    limits.by_noise(ax, noisy(), "word pieces right")
+    assert len(ax.lines) == 3 and list(ax.lines[0].get_xdata()) == [limits.NO_NOISE, 6, 0]
+    limits.headlines_that_fit(ax, np.array([0.0, 1e9]), 384)
+    assert set(ax.lines[-1].get_ydata()) == {0.5}
+    limits.limit(ax := plt.subplots()[1], np.array([90.0, 110.0]))
+    assert f"{limits.enough(0, 100)} at 0 dB" in ax.get_title() and noise_of_db(0) == 1
+    plt.close("all")
