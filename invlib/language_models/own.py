@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,6 +273,7 @@ def train_language_model(
 
         def save(folder: Path) -> None:
             model.eval().save_pretrained(folder)
+            shutil.copymode(folder / "config.json", folder / "model.safetensors")  # which its owner alone could read
             encoder.tokenizer.save_pretrained(folder)
 
         training.finish(save, record, curve, curve_file)
