@@ -62,7 +62,7 @@ test: lint  ## lint, types, unit tests, the notebooks with the exercises' soluti
 	$(PY) -m pytest -q --nbval-lax notebooks
 
 test-all: test  ## and the slow tests
-	$(PY) -m pytest -q -m slow
+	$(PY) -m pytest -q -m slow --durations=10
 
 bench: env  ## the benchmarks that need no GPU, and their table in results/bench
 	$(PY) -m benchmarks

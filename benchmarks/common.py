@@ -29,7 +29,8 @@ def compare(
     """One line of a benchmark: milliseconds of each of n pieces of work, both ways, and how many times ours is faster.
 
     The two take turns, and the one that begins changes, so that a busy moment of the machine meets both; the ratio is
-    that of each pair. Median, lowest and highest of `pairs`. warm: each is called once before. more: `reach`, `note`.
+    that of each pair. Median, lowest and highest of `pairs`. warm: each is called once before. more: what else the file
+    has of this line.
     """
     calls, seconds = {"ours": ours, "theirs": theirs}, {"ours": [], "theirs": []}
     for turn in range(-1 if warm else 0, pairs):

@@ -29,7 +29,7 @@ def main() -> None:
     equal = sum(a == b for a, b in zip(model.generate_ids(z), theirs(z), strict=True))
     name = f"generate in the order of arrival, batches of {BATCH}"
     lines = [
-        compare(f"{len(z)} vectors", lambda: model.generate_ids(z), name, lambda: theirs(z), n=len(z), reach=3.0,
+        compare(f"{len(z)} vectors", lambda: model.generate_ids(z), name, lambda: theirs(z), n=len(z),
                 warm=False, equal_ids=equal),
         compare("one vector at a time", lambda: one_by_one(model.generate_ids, z[:ALONE]), "generate, one at a time",
                 lambda: one_by_one(theirs, z[:ALONE]), n=ALONE, pairs=5),

@@ -27,13 +27,13 @@ def main() -> None:
             f"sentence_embedding, {kind}", lambda d=dtype: encoder.sentence_embedding(texts, batch_size=BATCH, dtype=d),
             f"SentenceTransformer.encode, {kind}, batches of {BATCH}",
             lambda t=theirs: t.encode(texts, batch_size=BATCH, show_progress_bar=False),
-            n=len(texts), pairs=5, reach=1.0, lowest_cosine_to_float32=float((found * exact).sum(1).min()),
+            n=len(texts), pairs=5, lowest_cosine_to_float32=float((found * exact).sum(1).min()),
         ))  # fmt: skip
     if len(dtypes) == 2:
         lines.append(compare(
             "sentence_embedding, bfloat16", lambda: encoder.sentence_embedding(texts, dtype=torch.bfloat16),
             "sentence_embedding, float32", lambda: encoder.sentence_embedding(texts, dtype=torch.float32),
-            n=len(texts), reach=1.5,
+            n=len(texts),
         ))  # fmt: skip
     write("encode", "How fast are sentences made into vectors?", lines, headlines=source)
 

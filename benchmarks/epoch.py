@@ -79,7 +79,7 @@ def main() -> None:
         line = compare(
             f"{N} headlines", lambda: trained.update(ours=ours(settings, material, Path(folder))),
             "the encoder in the loop, float32, padded to max_length, all logits",
-            lambda: trained.update(theirs=plain(settings, material)), n=N, pairs=2, warm=False, reach=8.0,
+            lambda: trained.update(theirs=plain(settings, material)), n=N, pairs=2, warm=False,
         )  # fmt: skip
         found = {way: teacher_forced(model, material.dataset("validation"), top_k=(1,))
                  for way, model in trained.items()}  # fmt: skip

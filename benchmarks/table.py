@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from benchmarks.common import RESULTS
+from benchmarks.goals import goals
 from invlib import paths
 
 HEAD = """# Benchmarks
@@ -11,25 +12,25 @@ Written by `make bench` from the JSON files beside this page; [benchmarks/README
 what each measures. Ratio: how many times faster than the alternative, on the same work, in the same run; the median of
 pairs that take turns, lowest and highest in brackets. Milliseconds: of one piece of the work.
 
-| benchmark | what | against | ms | ms, alternative | ratio | reach |
-| --- | --- | --- | ---: | ---: | ---: | ---: |
+| benchmark | what | against | ms | ms, alternative | ratio |
+| --- | --- | --- | ---: | ---: | ---: |
 """
 
 
 def line_of(name: str, line: dict) -> str:
     ours, theirs, ratio = line["ours"], line["theirs"], line["ratio"]
-    reach = f"{line['reach']:g}" if "reach" in line else "–"
     cells = [
         name, line["what"], line["against"], f"{ours['median']:.4g}", f"{theirs['median']:.4g}",
-        f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]", reach,
+        f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
 
 
 def table(folder: Path = RESULTS) -> str:
-    """The page: one line for each line of each file, and the machines and versions that they were measured with."""
+    """The page: each line of each file, the goals, and the machines and versions that the files were measured with."""
     found = {file.stem: paths.read_json(file) for file in sorted(folder.glob("*.json"))}
     text = HEAD + "".join(line_of(name, line) for name, run in found.items() for line in run["lines"])
+    text += goals(folder)
     for key, title in (("machine", "Machine"), ("versions", "Versions")):
         values = {", ".join(f"{name} {value}" for name, value in run[key].items()) for run in found.values()}
         text += "".join(f"\n{title}: {value}.\n" for value in sorted(values))

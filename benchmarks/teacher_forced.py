@@ -55,7 +55,7 @@ def main() -> None:
         hits = [int(found["hits_1"].sum()) for found in ours()], [int((ranks < 1).sum()) for ranks, *_ in theirs()]
         line = compare(
             f"own and shuffled vectors of {N} headlines", ours, "all logits in the order of arrival", theirs, n=N,
-            reach=3.0, warm=False, hits=hits, ranks=list(TOP_K),
+            warm=False, hits=hits, ranks=list(TOP_K),
         )  # fmt: skip
     write("teacher_forced", "How fast are a model and its control measured?", [line], headlines=source)
 

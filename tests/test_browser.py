@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from PIL import Image
@@ -52,6 +54,13 @@ def address(log: Path, job: subprocess.Popen) -> str:
         assert job.poll() is None, log.read_text()[-2000:]
         time.sleep(0.2)
     raise TimeoutError(log.read_text()[-2000:])
+
+
+def test_the_lab_asks_for_its_token(server):
+    with pytest.raises(HTTPError, match="403"):
+        urlopen(f"{server}api/contents")
+    with urlopen(f"{server}api/contents?token=lab") as answer:
+        assert answer.status == 200
 
 
 def test_the_lab_answers(server, tmp_path):

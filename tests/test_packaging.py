@@ -245,6 +245,35 @@ def test_conftest_names_preset_and_run_for_nbval(monkeypatch):
     assert (os.environ["INVLIB_RUN"], os.environ["INVLIB_PRESET"]) == ("mine", "cpu")
 
 
+ASKS = """
+import socket
+for host in {hosts}:
+    try:
+        socket.create_connection((host, 9), 1)
+    except OSError as error:
+        print(host, error)
+"""
+
+
+@pytest.mark.parametrize("far", [["192.0.2.1", "example.invalid"], []], ids=["two hosts", "none"])
+def test_a_kernel_that_asks_for_a_host_fails_the_notebooks(monkeypatch, tmp_path, far):
+    """Beyond the loopback address, where the headlines are at hand; the refusal alone could pass in silence."""
+    conftest = root_conftest()
+    changed = {"INVLIB_RUN": "mine", "INVLIB_PRESET": "smoke", "INVLIB_DATA": str(tmp_path), "ASKED_HOSTS": "x"}
+    for name, value in (changed | {"PYTHONPATH": "", "JUPYTER_PREFER_ENV_PATH": "1"}).items():
+        monkeypatch.setenv(name, value)
+    config = Config(nbval_lax=True)
+    conftest.pytest_configure(config)
+    asking = [sys.executable, "-c", ASKS.format(hosts=[*far, "127.0.0.1", "::1", "localhost"])]
+    told = subprocess.run(asking, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [line.split()[0] for line in told if "only the loopback address" in line] == far
+    session = SimpleNamespace(config=config, exitstatus=0)
+    conftest.pytest_sessionfinish(session)
+    assert session.exitstatus == bool(far)
+    conftest.pytest_unconfigure(config)
+    assert not os.path.exists(os.environ["ASKED_HOSTS"])
+
+
 def test_solutions_are_executed_under_nbval():
     """A run leaves them out; the mark is nbval's own."""
     conftest = root_conftest()

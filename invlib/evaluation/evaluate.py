@@ -184,6 +184,7 @@ def evaluate(
         "train_seconds": record and record.seconds, "stopped_by": record and record.stopped_by,
         "epochs": record and record.epochs, "steps": record and record.steps,
         "train_threads": record and record.threads,
+        "tokens_per_second": record and record.tokens_per_second, "peak_share": record and record.peak_share,
         "model_hash": model_hash(model.folder) if model.folder else None,
         "data_hash": material.corpus.data_hash, "data_source": material.corpus.source, "device": str(device()),
         **own, **meaning,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,11 +268,12 @@ def train_language_model(
             training.identity, clock.seconds, float(curve.epoch.iloc[-1]), stopped_by(trainer),
             float(best.validation_loss), float(best.accuracy), steps=trainer.state.global_step,
             train_headlines=len(train_ids), cut_headlines=n_cut, tokens=tokens,
-            parameters=model.num_parameters(),
+            parameters=model.num_parameters(), **trainer.throughput(),
         )  # fmt: skip
 
         def save(folder: Path) -> None:
             model.eval().save_pretrained(folder)
+            shutil.copymode(folder / "config.json", folder / "model.safetensors")  # which its owner alone could read
             encoder.tokenizer.save_pretrained(folder)
 
         training.finish(save, record, curve, curve_file)
@@ -298,7 +300,9 @@ def build_trainer(
         sampled_negatives=settings.sampled_negatives,
         train_dataset=[{"input_ids": block, "labels": block} for block in blocks], eval_dataset=headlines,
         callbacks=[clock, EarlyStoppingCallback(settings.stop_patience)],
-        args=training_arguments(settings, settings.steps, work, len(blocks), device()),
+        args=training_arguments(
+            settings, settings.steps, work, len(blocks), device(), include_num_input_tokens_seen="all"
+        ),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # the curve and the run's log have its lines
     return trainer

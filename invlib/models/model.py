@@ -1,5 +1,6 @@
 """One model class for every learned row of the study: frozen encoder -> pooling -> ONE vector -> decoder."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -291,6 +292,7 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         save_file(weights, partial, metadata={"format": "pt"})
         partial.replace(folder / "model.safetensors")
         self.config.write(folder)
+        shutil.copymode(folder / "config.json", folder / "model.safetensors")  # which its owner alone could read
 
     @classmethod
     def from_pretrained(

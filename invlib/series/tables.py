@@ -237,9 +237,13 @@ def deck_table(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+SPEED = {"tokens_per_second": ("tokens a second", 0), "peak_share": ("share of the card's peak", 3)}  # of training
+
+
 def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """results/README.md's tables of one run, by title: the text, its controls, the vector, the cost."""
     rows = metrics.to_dict("records")
+    speed = {key: shown for key, shown in SPEED.items() if key in metrics and metrics[key].notna().any()}
     parts: dict[str, list[dict]] = {"The text": [], "Its controls": [], "The vector": [], "The cost": []}
     for row in rows:
         name = {"model": label(row), "D": f"{row['embedding_dim']}", "search": row.get("search") or NONE}
@@ -268,6 +272,7 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
             "encoder layers": ", ".join(map(str, row.get("encoder_layers") or [NONE])),
             "minutes": number(None if seconds is None else seconds / 60, 1),
             "steps": number(row.get("steps"), 0),
+            **{title: number(row.get(key), digits) for key, (title, digits) in speed.items()},
             "encode, ms": number(row.get("encode_ms"), 1),
             "decode, ms": number(row.get("decode_ms"), 1),
             "threads": number(row.get("threads"), 0),
@@ -368,6 +373,8 @@ def results_readme() -> str:
         "utilisation is recovered bits per number of the vector; encode_ms and decode_ms are per headline, the median "
         "of five turns in one sitting, with threads of the CPU (without threads: one turn, one sitting a model, not to "
         "be compared); stopped_by tells what ended the training, and so many steps as a setting repeat it; "
+        "tokens_per_second counts the word pieces that training read, without padding, over all of its time, and "
+        "peak_share is the part of the card's peak that it used; "
         "better_by is the paired difference to the shuffled control, with its 95 % interval; null was not measured.",
     ]
     for folder in sorted(path.parent for path in paths.RESULTS.glob("*/metrics.json")):

@@ -55,7 +55,8 @@ class TrainingRecord:
 
     purpose: "study", or "ablation" for a model of the appendix's or of notebook 12's own table, which no other shows.
     stopped_by: "time", "plateau", "epochs" or "steps". threads: of torch, on the CPU. cut_headlines: training headlines
-    longer than `max_length`, whose end the model never saw. tokens, parameters: of a language model.
+    longer than `max_length`, whose end the model never saw. tokens, parameters: of a language model and its corpus.
+    tokens_seen: word pieces that were read in training, padding left out. peak_share: of the card, see `peak_share`.
     """
 
     identity: Identity
@@ -72,10 +73,17 @@ class TrainingRecord:
     random_sentences: int | None = None
     cut_headlines: int | None = None
     tokens: int | None = None
+    tokens_seen: int | None = None
+    peak_share: float | None = None
     parameters: int | None = None
     threads: int | None = field(default_factory=torch.get_num_threads)
     device: str | None = field(default_factory=lambda: device().type)
     version: int = VERSION
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Word pieces read a second, the time of the evaluations included; None where they were not counted."""
+        return self.tokens_seen / self.seconds if self.tokens_seen and self.seconds else None
 
     @property
     def settings(self) -> Settings:

@@ -62,7 +62,7 @@ def train(
             measuring=settings.values("run", "measuring", "language_model"), purpose=purpose,
             sent_sim_seconds=float(curves.sent_sim_seconds.max()), train_headlines=n_real,
             random_sentences=round(settings.random_sentence_ratio * n_real),
-            cut_headlines=material.states["train"].n_cut,
+            cut_headlines=material.states["train"].n_cut, **trainer.throughput(),
         )  # fmt: skip
         training.finish(model.eval().save_pretrained, record, curves, curve_file)
     model.folder = folder
@@ -88,6 +88,7 @@ def build_trainer(
     clock = Clock(settings.name, settings.minutes, run, work / "clock.json")
     curve = EpochCurve(clock, work / "curve.csv")  # an older model of this name keeps its own until this one is done
     more = {"remove_unused_columns": False, "label_names": ["input_ids"]}
+    more["include_num_input_tokens_seen"] = "non_padding"
     if settings.schedule == "plateau":
         halve = {"factor": 0.5, "patience": settings.plateau_patience}
         more |= {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}

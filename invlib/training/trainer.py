@@ -21,6 +21,7 @@ from invlib.settings import Settings, precision
 from invlib.training.callbacks import Clock
 from invlib.training.interpolation import Mixup
 from invlib.training.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
+from invlib.training.throughput import peak_share
 from invlib.training.vector_noise import exchange_pieces, perturb
 
 WARMUP = 100  # steps of a cosine schedule in which the rate rises
@@ -54,6 +55,11 @@ class TimedTrainer(Trainer):
     def progress(self) -> float:
         """How much of the training is over, 0 to 1: of its steps, or of a time limit where that will come first."""
         return min(1.0, max(self.state.global_step / max(self.state.max_steps, 1), self.clock.share))
+
+    def throughput(self) -> dict:
+        """What the training's record says of its speed: `tokens_seen` and `peak_share`, over all resumes."""
+        share = peak_share(self.state.total_flos, self.clock.seconds, self.args.world_size)
+        return {"tokens_seen": self.state.num_input_tokens_seen, "peak_share": share}
 
 
 class InvertibleTrainer(TimedTrainer):

@@ -1,6 +1,7 @@
 import hashlib
 import os
 import random
+import subprocess
 import time
 import warnings
 
@@ -22,6 +23,7 @@ SYNTHETIC_SIZE = data_module.SYNTHETIC_SIZE
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     """No source exists but what a test makes (no variable, folder, cache or Kaggle); the synthetic sample is small."""
+    grammar()  # while its folder is this one
     monkeypatch.setattr(data_module, "SYNTHETIC_SIZE", 300)
     monkeypatch.delenv("INVLIB_DATA", raising=False)
     monkeypatch.setattr(paths, "DATA", tmp_path / "data")
@@ -119,11 +121,25 @@ def test_download_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 
 def test_download_in_progress_is_not_given_up(tmp_path, monkeypatch):
-    slow = """print("Downloading", flush=True)
-time.sleep(2)
+    """Kaggle has answered before the time is over, and the download goes on after it."""
+    answered, over, wait = tmp_path / "answered", tmp_path / "over", subprocess.Popen.wait
+    slow = f"""print("Downloading", flush=True)
+pathlib.Path({str(answered)!r}).touch()
+while not os.path.exists({str(over)!r}):
+    time.sleep(0.01)
 return "/mounted/elsewhere" """
+
+    def until_answered(job, timeout=None):
+        if timeout is None:
+            over.touch()
+            return wait(job)
+        while not answered.exists():
+            time.sleep(0.01)
+        raise subprocess.TimeoutExpired("kagglehub", timeout)
+
     fake_kagglehub(tmp_path, monkeypatch, slow)
-    assert str(sources.kaggle_folder(seconds=1)) == "/mounted/elsewhere"
+    monkeypatch.setattr(subprocess.Popen, "wait", until_answered)
+    assert str(sources.kaggle_folder()) == "/mounted/elsewhere"
 
 
 def test_ten_seconds_is_the_limit_of_the_download():

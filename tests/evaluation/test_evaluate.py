@@ -64,6 +64,7 @@ def test_it_has_every_key_and_json_can_hold_it(row):
     assert list(row["top_k"]) == ["1", "3", "5", "10", "15", "25", "50", "100"]
     assert list(row["top_k"].values()) == sorted(row["top_k"].values()) and row["top_k"]["1"] == row["accuracy"]
     assert row["train_seconds"] > 0 and row["steps"] == 80 and row["train_threads"] == torch.get_num_threads()
+    assert row["tokens_per_second"] > 0 and (row["peak_share"] is None or torch.cuda.is_available())
     assert row["encode_ms"] is row["decode_ms"] is None  # times are of one sitting: time_models
 
 

@@ -85,6 +85,8 @@ def test_a_run_leaves_a_folder_that_transformers_loads(made, run, tiny_material,
     assert record.identity.data_hash == "0123456789ab" and record.identity.settings["width"] == 32
     assert (record.cut_headlines, record.train_headlines) == (0, 40)
     assert record.validation_loss == pytest.approx(curve.validation_loss.min())
+    assert record.tokens_seen == 3 * record.tokens > 0
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
     assert "lm_32 done" in (run / "a" / "log.txt").read_text()
     model, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert words.get_vocab() == tiny_encoder.tokenizer.get_vocab() and model.config.model_type == "gpt_neox"

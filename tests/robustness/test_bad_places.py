@@ -17,10 +17,13 @@ from safetensors.torch import load_file, save_file
 from invlib import paths
 from invlib.encoders.frozen import load_encoder
 from invlib.encoders.token_states import token_states
+from invlib.models.model import InvertibleSentenceModel
+from invlib.series.preflight import check_writable
 from invlib.training import callbacks
 from invlib.training.train import train
 
 pytestmark = pytest.mark.slow
+NOBODY = 65534  # the user who owns nothing
 FILES = ("states.npy", "input_ids.npy", "offsets.npy", "sentence.npy", "n_cut.npy")
 
 
@@ -141,6 +144,43 @@ def test_runs_at_once_share_a_cache(tiny_encoder, sentences, tmp_path, in_child)
     found = token_states(tiny_encoder, sentences, 16, tmp_path / "cache", batch_size=4, progress=False)
     alone = token_states(tiny_encoder, sentences, 16, tmp_path / "alone", batch_size=4, progress=False)
     assert found.folder == folder and same(arrays(found), arrays(alone))
+
+
+# A checkout that can only be read
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another user can be tried by root alone")
+def test_a_read_only_checkout_reads_and_says_what_it_cant_write(
+    tiny_model, tiny_settings, tiny_material, tiny_encoder, tmp_path, in_child
+):
+    """As a user who may only read: models are loaded, encode and decode; what would be written names the place."""
+    place = tmp_path / "checkout"
+    model = tiny_model()
+    model.save_pretrained(place / "model")
+    expected = model.reconstruct(["oil falls", "gold"])
+    (place / "runs").mkdir()
+    for folder in (place, *place.parents):
+        os.chmod(folder, os.stat(folder).st_mode | 0o055)
+
+    def work():
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        loaded = InvertibleSentenceModel.from_pretrained(place / "model")
+        loaded.use_encoder(tiny_encoder)
+        assert loaded.reconstruct(["oil falls", "gold"]) == expected
+        for writes in (
+            lambda: token_states(tiny_encoder, ["oil"], 16, place / "runs" / "cache", progress=False),
+            lambda: train(tiny_settings, place / "runs" / "mine", tiny_material),
+            lambda: loaded.save_pretrained(place / "copy"),
+        ):
+            with pytest.raises(OSError, match="Permission denied.*checkout|checkout.*Permission denied"):
+                writes()
+        check = check_writable(place / "runs" / "mine")
+        assert not check.ok and "can't be written" in check.found and "copy the repository" in check.remedy
+
+    assert in_child(work)[0] == 0
+    assert sorted(path.name for path in place.rglob("*")) == ["config.json", "model", "model.safetensors", "runs"]
 
 
 # A full disk

@@ -1,13 +1,20 @@
-"""Nothing that is read can run: weights are safetensors, and nothing is unpickled."""
+"""Nothing that is read can run: weights are safetensors, nothing is unpickled, and a table's cells are text."""
 
 import ast
+import csv
 import json
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from invlib import paths
+from invlib.cli import main
+from invlib.data.files import read_file
+from invlib.models.codec import Decoded
+from invlib.models.model import InvertibleSentenceModel
 
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "<script>alert(1)</script>", "<b>oil</b> & gold", "\t=1"]
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "read_pickle", "to_pickle", "unsafe_load", "system", "popen"}
 SAFE = {"re.compile", "pd.eval"}  # pandas' own grammar of arithmetic, over figures of the package's findings.yaml
@@ -62,3 +69,25 @@ def test_shipped_weights_are_safetensors():
         if path.suffix == ".safetensors":
             content = path.read_bytes()
             json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # a header, then plain numbers
+
+
+def test_a_tables_cells_are_text(tmp_path):
+    """Read as they stand, with nothing computed or dropped."""
+    file = tmp_path / "own.csv"
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([["Headlines"], *([text] for text in [*FORMULAS, "NA", "None", "null", "1e5"])])
+    assert [row.text for row in read_file(file)] == [*FORMULAS, "NA", "None", "null", "1e5"]
+
+
+def test_decoded_texts_read_back_from_csv_as_they_are(tiny_model, tmp_path, monkeypatch):
+    """`invlib decode --output texts.csv` quotes what needs it, and no cell becomes two."""
+    texts = [*FORMULAS, 'say "gold", he says', "NA"]
+    monkeypatch.chdir(tmp_path)
+    tiny_model().save_pretrained("model")
+    Path("texts.txt").write_text("oil falls\n" * len(texts))
+    main(["encode", "texts.txt", "--model", str(tmp_path / "model"), "--output", "z.npy"])
+    decoded = [Decoded(text, -1.0, ("a", "##,"), (0.5, 0.25)) for text in texts]
+    monkeypatch.setattr(InvertibleSentenceModel, "decode", lambda *_, **__: decoded)
+    main(["decode", "z.npy", "--output", "texts.csv"])
+    with Path("texts.csv").open(newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == texts

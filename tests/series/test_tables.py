@@ -103,6 +103,14 @@ def test_full_tables(finished):
     assert list(full["The text"]["search"]).count("beam_5") == 1
     assert "0.050 [0.040, 0.060]" in full["Its controls"].to_string()
     assert full["The cost"]["minutes"].tolist().count("1.5") == 1
+    assert "tokens a second" not in full["The cost"]  # nobody counted them
+
+
+def test_the_speed_of_a_training_stands_beside_the_rows_that_have_it(finished):
+    first, *others = paths.read_json(finished / "metrics.json")
+    paths.write_json(finished / "metrics.json", [first | {"tokens_per_second": 51234.5, "peak_share": 0.0312}, *others])
+    cost = tables.full_tables(tables.load_metrics(finished))["The cost"]
+    assert set(cost["tokens a second"]) == {"51234", "–"} and set(cost["share of the card's peak"]) == {"0.031", "–"}
 
 
 def test_examples_table(tmp_path):

@@ -87,6 +87,8 @@ def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_mat
     assert done.identity.data_hash == "0123456789ab" and done.seconds > 0 and done.sent_sim_seconds > 0
     assert done.settings == settings and done.purpose == "study" and done.cut_headlines == 0
     assert done.threads == torch.get_num_threads() and done.device == "cpu"
+    assert done.tokens_seen == 2 * sum(map(len, tiny_material.dataset("train").ids()))  # in two epochs, no padding
+    assert done.tokens_per_second == pytest.approx(done.tokens_seen / done.seconds)
     # the frozen encoder is as it was, and the model that is returned is the one that lies there
     assert same(tiny_material.encoder.model.state_dict(), before)
     again = InvertibleSentenceModel.from_pretrained(folder)
