@@ -260,7 +260,7 @@ def train_language_model(
         about = f"{model.num_parameters():,} parameters, {tokens:,} tokens, {n_cut} headlines cut"
         paths.log_line(run, f"{settings.name} starts: {about}")
         with quiet_loading():
-            trainer.train(resume_from_checkpoint=training.checkpoint)
+            trainer.train(resume_from_checkpoint=training.checkpoint_of(model))
         curve = curve_of(trainer.state.log_history)
         best = curve.loc[curve.validation_loss.idxmin()]
         record = TrainingRecord(
