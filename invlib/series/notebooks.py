@@ -12,7 +12,6 @@ from pathlib import Path
 
 from invlib import paths
 
-SKIP = "skip-execution"  # the tag of a cell that a run leaves out: an exercise's solution
 KERNEL = {  # variables of every kernel, where the user set none
     "CUDA_VISIBLE_DEVICES": "0",  # with several cards the Trainer would silently grow the batch
     "JUPYTER_PREFER_ENV_PATH": "1",
