@@ -12,8 +12,9 @@ from importlib.util import find_spec
 import pytest
 
 from invlib import paths
+from invlib.presets import read_presets
 from invlib.series.notebooks import notebooks_of
-from invlib.settings import Settings, read_presets
+from invlib.settings import Settings
 
 NOTEBOOKS = {path.stem: paths.read_json(path)["cells"] for path in notebooks_of(paths.NOTEBOOKS)}
 KNOWN = {"run"} | {field.name for field in dataclasses.fields(Settings)} - {"given"}

@@ -21,6 +21,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.batches import collate
 from invlib.encoders.material import Material
 from invlib.encoders.recombined import Recombined
@@ -30,7 +31,7 @@ from invlib.measures.similarity import unit
 from invlib.measures.text import bleu
 from invlib.models.config import InvertibleConfig
 from invlib.models.model import InvertibleSentenceModel
-from invlib.settings import Settings, device, select_row
+from invlib.settings import Settings, select_row
 from invlib.training.callbacks import Clock
 from invlib.training.losses import nearest_pieces, reconstruction_loss
 from invlib.training.record import TrainingRecord, identity_of

@@ -14,10 +14,11 @@ from transformers import EarlyStoppingCallback, GPTNeoXConfig, GPTNeoXForCausalL
 
 from invlib import paths
 from invlib.data.headlines import Corpus
+from invlib.device import device
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.hub import quiet_loading
 from invlib.language_models.frozen import FrozenLM, load_causal_lm, unconditional_scores
-from invlib.settings import Settings, device
+from invlib.settings import Settings
 from invlib.training.callbacks import Clock
 from invlib.training.losses import draw_candidates
 from invlib.training.record import Identity, TrainingRecord

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from transformers import Cache, GenerationMixin, GPT2Config, GPT2LMHeadModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
+from invlib.device import device
 from invlib.models.code_layout import deinterleave, length_size, read_length, slot_width
-from invlib.settings import device
 
 WORD_EMBEDDINGS = ("encoder", "own")
 POSITION_STD, QUERY_STD = 1.0, 0.06  # of `start_at_positions`

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from invlib import paths
+from invlib.device import device, precision
 from invlib.encoders.batches import StatesDataset, length_sorted
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.hub import check_weights
@@ -23,7 +24,7 @@ from invlib.models.decoders import DECODERS, Hypothesis, Rounded
 from invlib.models.generation import generate
 from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
-from invlib.settings import Settings, device, precision
+from invlib.settings import Settings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

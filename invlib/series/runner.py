@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.material import load_corpus
+from invlib.presets import read_presets
 from invlib.series import compare, preflight, tables
 from invlib.series.duration import FILE, duration
 from invlib.series.notebooks import (
@@ -25,7 +27,7 @@ from invlib.series.notebooks import (
     pick,
     stamp,
 )
-from invlib.settings import Settings, auto_preset, device, load_preset, read_presets
+from invlib.settings import Settings, auto_preset, load_preset
 from invlib.training.record import records
 
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "bert-score", "sacrebleu", "numpy", "pandas")

@@ -9,8 +9,7 @@ import pandas as pd
 from invlib import paths
 from invlib.data.deck import DECK
 from invlib.measures.metrics import METRICS
-from invlib.rows import ROWS
-from invlib.settings import model_name
+from invlib.rows import ROWS, model_name
 
 NONE = "–"  # not measured
 ORDER = ("study", "gpu", "deck", "cpu")  # which published run README.md shows: the first of these that exists
