@@ -13,7 +13,7 @@ from invlib import paths
 from invlib.device import device
 from invlib.encoders.material import load_material
 from invlib.evaluation.controls import no_vector_names
-from invlib.language_models.own import LanguageModelSettings, language_model_settings
+from invlib.language_models.own_network import LanguageModelSettings, language_model_settings
 from invlib.presets import read_presets
 from invlib.rows import split_row_name
 from invlib.series.timing import step_seconds

@@ -17,16 +17,18 @@ from invlib.language_models import own
 from invlib.language_models.cramming import cram, texts_of_length
 from invlib.language_models.frozen import load_causal_lm, padded
 from invlib.language_models.own import (
-    LanguageModelSettings,
     LanguageModelTrainer,
     find_language_models,
+    load_language_models,
+    pack_blocks,
+    train_language_model,
+)
+from invlib.language_models.own_network import (
+    LanguageModelSettings,
     fresh_model,
     init_layers,
     init_tables,
     language_model_settings,
-    load_language_models,
-    pack_blocks,
-    train_language_model,
     untrained_language_model,
 )
 from invlib.settings import Settings
