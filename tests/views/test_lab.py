@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 
 from invlib.inversion.invert import Chain
 from invlib.probes.latent import Space, around, interpolate, packed_beside, plane
-from invlib.views import lab, lab_boxes
+from invlib.views import lab, lab_boxes, lab_parts
 
 A, B, EVIL = "oil rises on tariffs", "wall street falls after weak data", "<script> $ & <b>oil"
 QUICK = Chain(beam=2, rounds=2, kept=1, children=2, reworded=1)
@@ -157,7 +157,7 @@ def test_figures_have_what_they_show(spaces):
     flat = plane(learned.headlines.vectors)
     fig = lab.map_figure(learned, flat, (0.0, 0.0))
     assert len(fig.axes[0].collections[0].get_offsets()) == 12 and len(fig.axes[0].lines) == 1
-    assert lab.png(fig).startswith(b"\x89PNG") and not matplotlib.pyplot.get_fignums()
+    assert lab_parts.png(fig).startswith(b"\x89PNG") and not matplotlib.pyplot.get_fignums()
 
 
 def test_noise_breaks_the_text_in_the_end(spaces):
