@@ -12,7 +12,7 @@ import torch
 
 from invlib import paths
 from invlib.data.headlines import load_headlines
-from invlib.settings import precision
+from invlib.device import precision
 
 RESULTS = paths.ROOT / "results" / "bench"
 PAIRS = 3

@@ -7,6 +7,7 @@ from functools import partial
 
 from benchmarks.common import compare, headlines, write
 from invlib.models.codec import split, until_end
+from invlib.models.generation import searched
 from invlib.models.model import InvertibleSentenceModel
 
 N, BATCH, ALONE = 1000, 64, 10
@@ -14,7 +15,7 @@ N, BATCH, ALONE = 1000, 64, 10
 
 def by_generate(model, z) -> list[list[int]]:
     """transformers' `generate` on each batch until its longest text ends."""
-    found = [row for part in split(model.as_tensor(z), BATCH) for row in model.searched(1, {}, part).tolist()]
+    found = [row for part in split(model.as_tensor(z), BATCH) for row in searched(model, 1, {}, part).tolist()]
     return [until_end(row, model.config.eos_token_id) for row in found]
 
 

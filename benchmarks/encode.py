@@ -7,9 +7,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.common import compare, headlines, write
+from invlib.device import precision
 from invlib.encoders.frozen import load_encoder
 from invlib.encoders.hub import hub_folder, quiet_loading
-from invlib.settings import precision
 
 N, BATCH = 1000, 128
 

@@ -1,8 +1,9 @@
-"""THE table of rows: every model of the study, what it is made of, and how it is shown. Nothing is imported here.
+"""THE table of rows: every model of the study, what it is made of, and how it is shown. It imports nothing of invlib.
 
 A row's id stands in its name, `<row id>_<D>`; the order of this table is the order of every table and figure.
 """
 
+import re
 from dataclasses import dataclass
 
 
@@ -50,3 +51,17 @@ ABLATIONS = {  # variants that the appendix trains for its own table, and what i
     "no_prefix": "code alone, no prefix",
     "mine": "your variant",
 }
+
+
+def model_name(row: str, embedding_dim: int, variant: str | None = None) -> str:
+    """The name of a model: `<row id>_<D>`, with `_<variant>` where there are several."""
+    return f"{row}_{embedding_dim}" + (f"_{variant}" if variant else "")
+
+
+def split_row_name(name: str) -> tuple[str, int | str, str | None]:
+    """'att_pool_768' -> ('att_pool', 768, None); the dimension may be H, the encoder's hidden size."""
+    match = re.fullmatch(rf"({'|'.join(ROWS)})_(\d+|H)(?:_(\w+))?", name)
+    if not match:
+        raise ValueError(f"unknown row {name!r}; a row is one of {', '.join(ROWS)}, then _ and its D: att_pool_768")
+    row, dim, variant = match.groups()
+    return row, dim if dim == "H" else int(dim), variant

@@ -3,38 +3,22 @@
 import dataclasses
 import functools
 import json
-import operator
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-import torch
-import yaml
-
-from invlib import paths
-from invlib.rows import ABLATIONS, ROWS
+from invlib import presets
+from invlib.device import device
+from invlib.fields import check_value, setting
+from invlib.rows import ABLATIONS, ROWS, model_name, split_row_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Numbers below 1e-38 count as 0: a well-trained model's softmax is full of them, and with them a step takes a CPU eight
-# times as long. Threads that torch starts later do as this one.
-torch.set_flush_denormal(True)
-
 LAYERS = ("word", "last")  # of the frozen encoder, that a pooling can read
 MODEL_GROUPS = ("data", "model", "training")  # the groups of settings that a trained model depends on
-
-
-def setting(default: Any, meaning: str, group: str, **limits: Any) -> Any:
-    """A field of `Settings`, with the sentence that the settings table shows and the limits that `check` holds.
-
-    limits: at_least, at_most, above, below (numbers), one_of (choices); of a tuple they hold for each entry.
-    """
-    return field(default=default, metadata={"group": group, "meaning": meaning, "limits": limits})
-
-
 GROUPS = ("run", "data", "model", "training", "measuring", "language_model")
 _run, _data, _model, _training, _measuring, _lm = (functools.partial(setting, group=group) for group in GROUPS)
 
@@ -178,11 +162,7 @@ NUMBERS = ("lm_widths", "limit_sizes")  # of them, those that hold numbers
 
 def auto_preset() -> str:
     """INVLIB_PRESET where it is set, else gpu where torch finds CUDA, else cpu."""
-    return os.environ.get("INVLIB_PRESET") or ("gpu" if torch.cuda.is_available() else "cpu")
-
-
-def read_presets() -> dict:
-    return yaml.safe_load((paths.NOTEBOOKS / "presets.yaml").read_text(encoding="utf-8"))
+    return os.environ.get("INVLIB_PRESET") or ("gpu" if device().type == "cuda" else "cpu")
 
 
 def load_preset(preset: str | None = "auto", **overrides: Any) -> Settings:
@@ -191,15 +171,15 @@ def load_preset(preset: str | None = "auto", **overrides: Any) -> Settings:
     An override wins over everything that presets.yaml holds, in `select_row` too. Raises ValueError for an unknown
     preset, setting, row or variant, and for a value of the wrong kind or outside its limits.
     """
-    presets = read_presets()
+    file = presets.read_presets()
     name = auto_preset() if preset in (None, "auto") else preset
-    choices = [p for p in presets if p not in ("common", "runner")]
+    choices = [p for p in file if p not in ("common", "runner")]
     if name not in choices:
         raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(choices)}, or auto")
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
-    values = {k: v for k, v in {**presets.get("common", {}), **presets[name]}.items() if k != "per_row"}
+    values = {k: v for k, v in {**file.get("common", {}), **file[name]}.items() if k != "per_row"}
     if "row" in given and "embedding_dim" in given:
-        values |= row_values(name, given["row"], given["embedding_dim"], given.get("variant"))
+        values |= presets.row_values(name, given["row"], given["embedding_dim"], given.get("variant"))
     values |= {**given, "preset": name}
     known = [f.name for f in FIELDS]
     if unknown := sorted(set(values) - set(known)):
@@ -207,6 +187,26 @@ def load_preset(preset: str | None = "auto", **overrides: Any) -> Settings:
     settings = Settings(**with_tuples(values), given=frozenset(given))
     check(settings)
     return settings
+
+
+def select_row(settings: Settings, name: str) -> Settings:
+    """The settings of one model of the run: select_row(settings, 'att_pool_768').
+
+    What presets.yaml has for this row counts, but for the values that a person gave to `load_preset`.
+    """
+    row, dim, variant = split_row_name(name)
+    if not isinstance(dim, int):
+        raise ValueError(f"row {name!r} still has H; use row_names(settings, encoder.hidden_size)")
+    own = presets.row_values(settings.preset, row, dim, variant)
+    own = {key: value for key, value in own.items() if key not in settings.given}
+    chosen = dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant, **with_tuples(own))
+    check(chosen)
+    return chosen
+
+
+def row_names(settings: Settings, hidden_size: int) -> list[str]:
+    """The run's rows with the encoder's hidden size in the place of H."""
+    return [re.sub(r"_H(?=_|$)", f"_{hidden_size}", name) for name in settings.rows]
 
 
 def with_tuples(values: dict) -> dict:
@@ -243,123 +243,12 @@ def check(settings: Settings) -> None:
         )
     if s.recombined_ratio and s.sent_sim_weight and s.row is not None:
         raise ValueError("recombined_ratio and sent_sim_weight: recombined headlines have no reference; set one to 0")
-    if s.row is not None and s.embedding_dim is not None:
-        check_variant(s)
+    if s.row is not None and s.embedding_dim is not None and s.variant is not None:
+        changeable = {f.name for f in FIELDS if f.metadata["group"] in ("model", "training")}
+        changed = (s.given & changeable) - {"row", "embedding_dim", "variant", "encoder"}
+        presets.check_variant(s.row, s.embedding_dim, s.variant, bool(changed))
     for name in s.rows:
         row, dim, _ = split_row_name(name)
         even = ROWS[row].decoder == "transformer" and ROWS[row].slots == "slots" and ROWS[row].reads == "states"
         if even and dim != "H" and dim % s.slots:
             raise ValueError(f"row {name}: {dim} numbers can't be cut into slots={s.slots}; choose a divisor of {dim}")
-
-
-def check_value(f: dataclasses.Field, value: Any) -> None:
-    """ValueError for a value of another kind than its setting's, or outside its limits; a whole number is a float."""
-    meaning, limits = f.metadata["meaning"], f.metadata["limits"]
-    kinds = tuple(kind for kind in get_args(f.type) or (f.type,) if kind is not Ellipsis)
-    allowed = (*kinds, int) if float in kinds else kinds
-    for entry in value if f.name in TUPLES else (value,):
-        if not isinstance(entry, allowed) or (isinstance(entry, bool) and bool not in kinds):
-            wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-            wanted = f"hold entries of the kind {wanted}" if f.name in TUPLES else f"be of the kind {wanted}"
-            raise ValueError(f"setting {f.name} is {value!r}; it has to {wanted}: {meaning}")
-        for limit, bound in limits.items() if entry is not None else ():
-            holds, words = LIMITS[limit]
-            if not holds(entry, bound):
-                bound = ", ".join(map(str, bound)) if limit == "one_of" else bound
-                raise ValueError(f"setting {f.name} is {value!r}; it has to be {words} {bound}: {meaning}")
-
-
-LIMITS = {  # name of a limit -> (what holds, its words)
-    "at_least": (operator.ge, "at least"),
-    "at_most": (operator.le, "at most"),
-    "above": (operator.gt, "above"),
-    "below": (operator.lt, "below"),
-    "one_of": (lambda value, choices: value in choices, "one of"),
-}
-
-
-def split_row_name(name: str) -> tuple[str, int | str, str | None]:
-    """'att_pool_768' -> ('att_pool', 768, None); the dimension may be H, the encoder's hidden size."""
-    match = re.fullmatch(rf"({'|'.join(ROWS)})_(\d+|H)(?:_(\w+))?", name)
-    if not match:
-        raise ValueError(f"unknown row {name!r}; a row is one of {', '.join(ROWS)}, then _ and its D: att_pool_768")
-    row, dim, variant = match.groups()
-    return row, dim if dim == "H" else int(dim), variant
-
-
-def model_name(row: str, embedding_dim: int, variant: str | None = None) -> str:
-    """The name of a model: `<row id>_<D>`, with `_<variant>` where there are several."""
-    return f"{row}_{embedding_dim}" + (f"_{variant}" if variant else "")
-
-
-def row_names(settings: Settings, hidden_size: int) -> list[str]:
-    """The run's rows with the encoder's hidden size in the place of H."""
-    return [re.sub(r"_H(?=_|$)", f"_{hidden_size}", name) for name in settings.rows]
-
-
-def row_values(preset: str, row: str, dim: int, variant: str | None) -> dict:
-    """What presets.yaml gives this row of its own (`per_row`): by row id, <row id>_<D>, *_<variant>, then full name.
-
-    What is closer to the row wins, and a preset wins over `common`.
-    """
-    own: dict = {}
-    presets = read_presets()
-    keys = (row, f"{row}_{dim}", f"*_{variant}", f"{row}_{dim}_{variant}")
-    for part in (presets.get("common", {}), presets.get(preset, {})):
-        for key in keys:
-            own |= part.get("per_row", {}).get(key, {})
-    return own
-
-
-def check_variant(settings: Settings) -> None:
-    """ValueError for a variant that would train the plain model under another name.
-
-    A variant is a key `*_<variant>` or `<row id>_<D>_<variant>` of presets.yaml, the row whose decoder a no-vector
-    control has, or the name of settings that a person changed (`given`).
-    """
-    s, presets = settings, read_presets()
-    if s.variant is None:
-        return
-    if not re.fullmatch(r"\w+", s.variant):
-        raise ValueError(f"setting variant is {s.variant!r}; it is a part of the model's name: letters, digits and _")
-    keys = {key for part in presets.values() for key in part.get("per_row", {})}
-    changeable = {f.name for f in FIELDS if f.metadata["group"] in ("model", "training")}
-    changed = (s.given & changeable) - {"row", "embedding_dim", "variant", "encoder"}
-    own_decoder = [row for row, r in ROWS.items() if r.no_vector == "own"] if s.row == "no_vector" else []
-    if not (f"*_{s.variant}" in keys or s.name in keys or s.variant in own_decoder or changed):
-        known = sorted({key[2:] for key in keys if key.startswith("*_")} | set(own_decoder))
-        raise ValueError(
-            f"unknown variant {s.variant!r} of {s.row}_{s.embedding_dim}: it would be trained as the plain "
-            f"model; variants are {', '.join(known)}, or change a setting by name"
-        )
-
-
-def select_row(settings: Settings, name: str) -> Settings:
-    """The settings of one model of the run: select_row(settings, 'att_pool_768').
-
-    What presets.yaml has for this row counts, but for the values that a person gave to `load_preset`.
-    """
-    row, dim, variant = split_row_name(name)
-    if not isinstance(dim, int):
-        raise ValueError(f"row {name!r} still has H; use row_names(settings, encoder.hidden_size)")
-    own = row_values(settings.preset, row, dim, variant)
-    own = {key: value for key, value in own.items() if key not in settings.given}
-    chosen = dataclasses.replace(settings, row=row, embedding_dim=dim, variant=variant, **with_tuples(own))
-    check(chosen)
-    return chosen
-
-
-def device() -> torch.device:
-    """The one place that chooses: CUDA, else Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def precision(where: torch.device) -> torch.dtype:
-    """bfloat16 where the device has it in hardware, else float32; float16 never."""
-    if where.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if where.type == "cpu" and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.bfloat16
-    return torch.float32

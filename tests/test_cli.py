@@ -85,6 +85,11 @@ def test_there_and_back_is_the_models_own_round_trip(encoded, folder, sentences,
     assert names(encoded) == ["decoded.txt", "texts.txt", "vectors.json", "vectors.npy"]
 
 
+def test_a_model_without_a_folder_makes_no_files(work, tiny_model):
+    with pytest.raises(ValueError, match="no folder.*save it first"):
+        encode.encode_file("texts.txt", tiny_model(), work / "vectors.npy")
+
+
 def test_the_json_says_what_made_the_vectors(encoded, folder, tiny_encoder):
     assert paths.read_json("vectors.json") == {
         "model": "model", "folder": str(folder), "model_hash": model_hash(folder), "encoder": tiny_encoder.name,

@@ -9,8 +9,8 @@ import sys
 from invlib import paths
 
 ORDER = (
-    "paths", "rows", "settings", "data", "encoders", "measures", "models", "training", "evaluation", "inversion",
-    "probes", "language_models", "views", "series", "cli",
+    "paths", "rows", "device", "presets", "fields", "settings", "data", "encoders", "measures", "models", "training",
+    "evaluation", "inversion", "probes", "language_models", "views", "series", "cli",
 )  # fmt: skip
 
 

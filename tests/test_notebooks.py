@@ -12,9 +12,10 @@ from importlib.util import find_spec
 import pytest
 
 from invlib import paths
-from invlib.series.notebooks import SKIP, notebooks_of
+from invlib.presets import read_presets
+from invlib.series.notebooks import notebooks_of
 from invlib.series.publish import NO_NOTEBOOKS
-from invlib.settings import Settings, read_presets
+from invlib.settings import Settings
 
 NOTEBOOKS = {path.stem: paths.read_json(path)["cells"] for path in notebooks_of(paths.NOTEBOOKS)}
 KNOWN = {"run"} | {field.name for field in dataclasses.fields(Settings)} - {"given"}
@@ -52,7 +53,7 @@ def test_an_output_is_compared(cells):
 @each_notebook
 def test_solutions_are_hidden_and_left_out_of_a_run(cells):
     solutions = code(cells, "solution")
-    assert solutions and solutions == code(cells, SKIP)
+    assert solutions and solutions == code(cells, "skip-execution")
     assert all(cell["metadata"].get("jupyter", {}).get("source_hidden") for cell in solutions)
     exercises = next(k for k, cell in enumerate(cells) if "## Exercises" in "".join(cell["source"]))
     assert all(cells.index(cell) > exercises for cell in solutions)

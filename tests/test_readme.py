@@ -3,7 +3,7 @@
 import re
 
 from invlib import paths
-from invlib.series import findings, tables
+from invlib.series import findings, readme_tables, tables
 
 README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -64,8 +64,8 @@ def test_tables_are_those_of_the_published_results():
     if tables.published() is None:
         assert not re.search(r"^\|.*\d\.\d", README, flags=re.MULTILINE), "README.md has figures that no run made"
         return
-    assert tables.rebuild_readme(README, tables.published()) == README
-    assert (paths.RESULTS / "README.md").read_text(encoding="utf-8") == tables.results_readme()
+    assert readme_tables.rebuild_readme(README, tables.published()) == README
+    assert (paths.RESULTS / "README.md").read_text(encoding="utf-8") == readme_tables.results_readme()
     for name in ("results", "deck", "examples", "inversion"):
         body = re.search(rf"<!-- table:{name} -->\n(.*?)<!-- /table -->", README, flags=re.DOTALL)
         assert body and body[1].count("\n|") >= 3, f"table {name} is empty"

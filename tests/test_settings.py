@@ -1,4 +1,4 @@
-"""Settings: presets, their overrides, names of rows, and the choice of device and precision."""
+"""Settings: presets, their overrides, and names of rows."""
 
 import dataclasses
 import re
@@ -6,19 +6,9 @@ import re
 import pytest
 import torch
 
-from invlib import settings as module
-from invlib.rows import ABLATIONS, ROWS
-from invlib.settings import (
-    Settings,
-    auto_preset,
-    device,
-    load_preset,
-    precision,
-    read_presets,
-    row_names,
-    select_row,
-    split_row_name,
-)
+from invlib.presets import read_presets
+from invlib.rows import ABLATIONS, ROWS, split_row_name
+from invlib.settings import Settings, auto_preset, check, load_preset, row_names, select_row
 
 PRESETS = ("smoke", "cpu", "study", "gpu", "deck")
 
@@ -133,13 +123,13 @@ def test_widths_that_belong_together():
 def test_a_misspelt_setting_in_presets_is_named(monkeypatch):
     presets = read_presets()
     presets["cpu"]["minuts"] = 3
-    monkeypatch.setattr(module, "read_presets", lambda: presets)
+    monkeypatch.setattr("invlib.presets.read_presets", lambda: presets)
     with pytest.raises(ValueError, match="unknown setting minuts"):
         load_preset("cpu")
 
 
 def test_every_default_is_within_its_bounds():
-    module.check(Settings())
+    check(Settings())
 
 
 def test_rows_may_be_a_string():
@@ -237,23 +227,6 @@ def test_a_value_that_no_run_can_use_is_named(wrong):
         load_preset("cpu", **wrong)
 
 
-def test_device_prefers_cuda_then_mps_then_the_cpu(monkeypatch):
-    for cuda, mps, expected in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
-        assert device().type == expected
-
-
-def test_precision_is_bfloat16_or_float32_never_float16(monkeypatch):
-    for supported, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
-        monkeypatch.setattr(module.torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda s=supported: s)
-        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-        assert precision(torch.device("cuda")) == expected
-        assert precision(torch.device("cpu")) == expected
-    assert precision(torch.device("mps")) == torch.float32
-
-
 @pytest.fixture
 def presets(monkeypatch):
     """presets.yaml in the place of the workbook's: what a row has of its own, at every level."""
@@ -264,7 +237,7 @@ def presets(monkeypatch):
         "hybrid_64_long": {"queries": 7},
     }
     both = {"common": {"per_row": per_row}, "cpu": {"per_row": {"hybrid": {"queries": 6}}}, "study": {}}
-    monkeypatch.setattr(module, "read_presets", lambda: both)
+    monkeypatch.setattr("invlib.presets.read_presets", lambda: both)
 
 
 def test_what_is_closer_to_the_row_wins(presets):
@@ -292,9 +265,3 @@ def test_layers_and_schedules_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match="interpolation_noise_share is -0.5"):
         load_preset("smoke", interpolation_noise_share=-0.5)
     assert load_preset("smoke", encoder_layers="word last").encoder_layers == ("word", "last")
-
-
-def test_numbers_below_the_smallest_normal_one_count_as_zero():
-    """On a CPU they slow a well-trained model's training down several times; in torch's other threads too."""
-    tiny = torch.full((1 << 20,), 1e-39)
-    assert not (tiny * 1.0).any()

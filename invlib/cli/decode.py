@@ -12,7 +12,7 @@ import invlib
 from invlib import paths
 from invlib.cli import files
 from invlib.cli.encode import maker
-from invlib.cli.files import check_output, part_of, progress, renamed_when_whole
+from invlib.cli.files import check_output, folder_of, part_of, progress, renamed_when_whole
 
 if TYPE_CHECKING:
     from invlib.models.model import InvertibleSentenceModel
@@ -64,7 +64,7 @@ def decode_file(
     there = (Path(made["folder"]) / "config.json").exists()
     loaded = invlib.InvertibleSentenceModel.from_pretrained(model or made["folder" if there else "model"])
     if output:
-        check_output(output, vectors, vectors.with_suffix(".json"), *loaded.folder.iterdir())
+        check_output(output, vectors, vectors.with_suffix(".json"), *folder_of(loaded).iterdir())
     check_vectors(vectors, made, loaded)
     with (
         renamed_when_whole(output) if output else nullcontext(sys.stdout.buffer) as out,

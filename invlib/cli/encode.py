@@ -17,7 +17,7 @@ import numpy as np
 import invlib
 from invlib import paths
 from invlib.cli import files
-from invlib.cli.files import check_output, progress, renamed_when_whole
+from invlib.cli.files import check_output, folder_of, progress, renamed_when_whole
 from invlib.data.files import KINDS, read_file
 
 if TYPE_CHECKING:  # torch takes seconds: it is imported once there is something to do
@@ -72,8 +72,9 @@ def maker(model: "InvertibleSentenceModel") -> dict:
     """What the JSON beside vectors says of the model that made them."""
     from invlib.training.record import model_hash
 
+    folder = folder_of(model)
     return {
-        "model": model.folder.name, "folder": str(model.folder), "model_hash": model_hash(model.folder),
+        "model": folder.name, "folder": str(folder), "model_hash": model_hash(folder),
         "encoder": model.encoder.name, "encoder_hash": model.encoder.hash, "embedding_dim": model.config.embedding_dim,
     }  # fmt: skip
 
@@ -87,7 +88,7 @@ def encode_file(name: str, model: "InvertibleSentenceModel", output: Path, colum
     if output.suffix != ".npy":
         raise ValueError(f"--output {output}: give a name that ends in .npy")
     for file in (output, beside):
-        check_output(file, Path(name).expanduser(), *model.folder.iterdir())
+        check_output(file, Path(name).expanduser(), *folder_of(model).iterdir())
     if beside.exists() and '"texts_hash"' not in beside.read_text(encoding="utf-8", errors="replace"):
         raise ValueError(f"--output {output}: {beside}, which is to describe the vectors, is another's file; "
                          "give another name")  # fmt: skip

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
+
+if TYPE_CHECKING:  # torch takes seconds
+    from invlib.models.model import InvertibleSentenceModel
 
 CHUNK = 1024  # texts or vectors in memory at once
 
@@ -24,6 +27,13 @@ def check_output(output: Path, *read: Path) -> None:
         raise ValueError(f"--output {output} is one of the files that are read; give another name")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"no folder {str(output.parent)!r} for {output.name}; make it, or give another")
+
+
+def folder_of(model: "InvertibleSentenceModel") -> Path:
+    """The folder that a model was saved to or loaded from; ValueError for one that was neither."""
+    if model.folder is None:
+        raise ValueError("this model has no folder, which is noted beside its vectors; save it first: save_pretrained")
+    return model.folder
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invlib.cli import files
-from invlib.cli.files import check_output, part_of, progress, renamed_when_whole
+from invlib.cli.files import check_output, folder_of, part_of, progress, renamed_when_whole
 
 if TYPE_CHECKING:
     from invlib.models.model import InvertibleSentenceModel
@@ -67,7 +67,7 @@ def invert_file(
         loaded.use_encoder(load_encoder(encoder))
     found = foreign_vectors(vectors, loaded)
     if output:
-        check_output(output, vectors, *loaded.folder.iterdir())
+        check_output(output, vectors, *folder_of(loaded).iterdir())
     lengths = np.linalg.norm(part_of(vectors, 0), axis=1)
     if np.abs(lengths - 1).max() > 0.02:
         sys.stderr.write(

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from invlib.device import device, precision
 from invlib.encoders.hub import hub_folder, quiet_loading
 from invlib.encoders.lengths import by_length
 from invlib.encoders.sentence_pooling import DEFAULT, pool_tokens, read_pooling
 from invlib.encoders.word_pieces import check_tokenizer, listed
-from invlib.settings import LAYERS, device, precision
+from invlib.settings import LAYERS
 
 HALF_OF = "half_precision_of.txt"  # beside weights in half precision: the hash of the encoder in full precision
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset
 
-from invlib.data.headlines import Corpus, load_headlines
+from invlib.data.headlines import SPLITS, Corpus, load_headlines
 from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.random_sentences import random_sentences
@@ -91,6 +91,6 @@ def load_material(settings: Settings, progress: bool = True) -> Material:
     encoder = load_encoder(settings.encoder)
     states = {
         split: token_states(encoder, list(corpus.splits[split]["text"]), settings.max_length, progress=progress)
-        for split in ("train", "validation", "test")
+        for split in SPLITS
     }
     return Material(corpus, encoder, states)

@@ -14,10 +14,10 @@ import torch
 from tqdm import tqdm
 
 from invlib import paths
+from invlib.device import device, precision
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.lengths import by_length
 from invlib.encoders.ranks import at_first, is_first, of_first, rank_of, wait_for_all
-from invlib.settings import device, precision
 
 
 class TokenStates:

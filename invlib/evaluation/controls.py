@@ -8,8 +8,8 @@ from invlib import paths
 from invlib.encoders.material import Material
 from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
-from invlib.rows import ROWS
-from invlib.settings import Settings, model_name, select_row
+from invlib.rows import ROWS, model_name
+from invlib.settings import Settings, select_row
 from invlib.training.record import TrainingRecord, model_hash, records
 from invlib.training.train import train
 

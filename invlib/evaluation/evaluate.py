@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.batches import StatesDataset
 from invlib.encoders.material import Material, load_material
 from invlib.evaluation.controls import find_reference, no_vector_name, shuffled_vectors
@@ -26,7 +27,7 @@ from invlib.measures.text import TOP_K, generated_matches, recovered_bits, teach
 from invlib.measures.timing import REPEATS
 from invlib.models.codec import Codec
 from invlib.models.model import InvertibleSentenceModel
-from invlib.settings import Settings, device
+from invlib.settings import Settings
 from invlib.training.record import TrainingRecord, model_hash
 
 TIMED = 64  # headlines that are timed

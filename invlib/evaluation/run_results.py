@@ -10,8 +10,8 @@ from invlib import paths
 from invlib.data.at_hand import N_SYNTHETIC, explored
 from invlib.encoders.material import Material, load_material
 from invlib.models.model import InvertibleSentenceModel
-from invlib.rows import ROWS
-from invlib.settings import Settings, model_name, row_names, split_row_name
+from invlib.rows import ROWS, model_name, split_row_name
+from invlib.settings import Settings, row_names
 from invlib.training.record import TrainingRecord, model_hash, records
 
 MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # taken from the settings that measure

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import GenerationConfig
 
+from invlib.device import precision
 from invlib.models.codec import split, until_end
 from invlib.models.decoders import Hypothesis
 from invlib.models.generation import generate
-from invlib.settings import precision
 
 Ids = tuple[int, ...]  # the word pieces of a text, without special tokens
 BATCH = {"cpu": 128, "cuda": 8192, "mps": 256}  # texts at once

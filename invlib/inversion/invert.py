@@ -67,8 +67,8 @@ class Inverted:
     @property
     def best(self) -> Ids:
         """The text of the highest score, or one that is SURE."""
-        nearest = max(self.cosines, key=self.cosines.get)
-        return nearest if self.cosines[nearest] >= SURE else max(self.scores, key=self.scores.get)
+        nearest = max(self.cosines, key=self.cosines.__getitem__)
+        return nearest if self.cosines[nearest] >= SURE else max(self.scores, key=self.scores.__getitem__)
 
     @property
     def cosine(self) -> float:
@@ -76,7 +76,7 @@ class Inverted:
 
     def ranked(self, n: int) -> list[Ids]:
         """The n best texts, the best first: those of the highest scores and of the highest cosines in turn."""
-        likely, near = (sorted(by, key=by.get, reverse=True)[:n] for by in (self.scores, self.cosines))
+        likely, near = (sorted(by, key=by.__getitem__, reverse=True)[:n] for by in (self.scores, self.cosines))
         return list(dict.fromkeys(text for pair in zip(likely, near, strict=False) for text in pair))[:n]
 
 

@@ -28,6 +28,8 @@ class MeaningReader(Codec):
     or the two have different encoders.
     """
 
+    components: np.ndarray  # (H, H), never None
+
     def __init__(self, model, inverter, chain: Chain = BETWEEN, trusted: float = TRUSTED):
         if model.components is None or model.components.shape[0] != model.components.shape[1]:
             size = "none" if model.components is None else f"of {model.components.shape[1]} numbers"

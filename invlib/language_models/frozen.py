@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from invlib.device import device
 from invlib.encoders.frozen import hash_weights
 from invlib.encoders.hub import hub_folder, quiet_loading
 from invlib.encoders.word_pieces import listed
 from invlib.models.codec import until_end
-from invlib.settings import device
 
 OFFLINE = "the project's own (train_language_model)"
 

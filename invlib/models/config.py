@@ -9,8 +9,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from invlib import paths
-from invlib.models.decoders import DECODERS, WORD_EMBEDDINGS
+from invlib.models.decoders import DECODERS
 from invlib.models.pooling import POOLINGS
+from invlib.models.vocabulary import WORD_EMBEDDINGS
 from invlib.rows import ROWS
 from invlib.settings import Settings
 

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -11,29 +10,24 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.batches import StatesDataset, length_sorted
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.hub import check_weights
 from invlib.encoders.lengths import by_length
-from invlib.models.codec import Codec, Vectors, split, until_end
+from invlib.models import generation
+from invlib.models.codec import Codec, Vectors, split
 from invlib.models.config import InvertibleConfig, model_config
-from invlib.models.decoders import DECODERS, Hypothesis, Rounded
-from invlib.models.generation import generate
+from invlib.models.decoders import DECODERS, Hypothesis
 from invlib.models.pooling import POOLINGS
 from invlib.rows import ROWS
-from invlib.settings import Settings, device, precision
+from invlib.settings import Settings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-MANY = 64  # vectors for which rounding the whole vocabulary once is worth it
-SEARCH = (  # what `generate_ids` takes of transformers' GenerationConfig beside num_beams
-    "bad_words_ids", "do_sample", "early_stopping", "length_penalty", "min_length", "min_p", "no_repeat_ngram_size",
-    "repetition_penalty", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
-)  # fmt: skip
 
 
 def build_model(settings: Settings, encoder: FrozenEncoder) -> "InvertibleSentenceModel":
@@ -209,55 +203,10 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
 
         batch_size: vectors at once; None = 512 in greedy search, else 64. Where the vectors tell how long their texts
         are, those of like length are decoded together.
-        `search`: options of transformers' GenerationConfig that `SEARCH` lists; TypeError for any other. The one-pass
-        decoder takes the likeliest piece of each position, whatever num_beams is, and no option.
+        `search`: options of transformers' GenerationConfig that `generation.SEARCH` lists; TypeError for any other. The
+        one-pass decoder takes the likeliest piece of each position, whatever num_beams is, and no option.
         """
-        c, taken = self.config, SEARCH if hasattr(self.decoder, "generator") else ()
-        if num_beams < 1:
-            raise ValueError(f"num_beams={num_beams}: 1 is greedy search, more is beam search")
-        if unknown := set(search) - set(taken):
-            raise TypeError(
-                f"no option {', '.join(sorted(unknown))}: the {c.decoder} decoder takes num_beams, batch_size"
-                f"{', '.join(('', *taken))}; decode(z, return_scores=True) gives scores; max_length is {c.max_length}"
-            )
-        self.eval()
-        _ = self.encoder  # as in `forward`
-        z, size = self.as_tensor(z), 64
-        if not taken:
-            decode = self.at_once
-        elif search or num_beams > 1:
-            decode = partial(self.searched, num_beams, search)
-        else:
-            fast = len(z) >= MANY and self.dtype == torch.float32 and precision(self.device) == torch.bfloat16
-            decode, size = partial(self.greedy, self.decoder.vocabulary.rounded() if fast else None), 512
-        memory = None if search else getattr(self.decoder, "memory", None)
-        lengths = None if memory is None else memory.lengths(z)
-        order = torch.arange(len(z)) if lengths is None else lengths.argsort(stable=True).cpu()
-        found: list[list[int]] = [[]] * len(z)
-        for rows in split(order, size if batch_size is None else batch_size):
-            for k, ids in zip(rows.tolist(), decode(z[rows.to(z.device)]).tolist(), strict=True):
-                found[k] = until_end(ids, c.eos_token_id)
-        return found
-
-    def greedy(self, rounded: Rounded | None, z: Tensor) -> Tensor:
-        """The likeliest next piece at each step, (N, at most max_length - 1) int64; after the end token anything."""
-        c, vocabulary, inputs = self.config, self.decoder.vocabulary, self.decoder.generator(z)[1]
-        return generate(self.decoder, inputs, lambda s, _: vocabulary.likeliest(s, rounded), c.max_length - 1, c)
-
-    def searched(self, num_beams: int, search: dict, z: Tensor) -> Tensor:
-        """transformers' `generate`, (N, at most max_length - 1) int64; after the end token padding."""
-        c = self.config
-        same = {key: getattr(c, key) for key in ("max_length", "bos_token_id", "eos_token_id", "pad_token_id")}
-        how = GenerationConfig(num_beams=num_beams, use_cache=c.decoder != "lstm", **same, **search)
-        lm, inputs = self.decoder.generator(z)
-        bos = torch.full((len(z), 1), c.bos_token_id, device=z.device)
-        return lm.generate(bos, generation_config=how, **inputs)[:, 1:]
-
-    def at_once(self, z: Tensor) -> Tensor:
-        """The likeliest piece of each position, (N, max_length - 1) int64."""
-        c = self.config
-        bos = torch.full((len(z), c.max_length - 1), c.bos_token_id, device=z.device)
-        return self.logits(self.decoder.decode_states(z, bos)).argmax(-1)
+        return generation.generate_ids(self, z, num_beams, batch_size, search)
 
     @torch.no_grad()
     def token_log_probabilities(

@@ -7,7 +7,14 @@ from invlib.measures.text import token_f1
 from invlib.measures.words import words
 from invlib.probes.between_vectors import disjoint_pairs
 from invlib.probes.card_data import CardData
+from invlib.probes.interventions import operated
 from invlib.probes.systems import System
+
+MADE = {  # what is done, in the card's words -> one of INTERVENTIONS
+    "prefix zeroed": "prefix set to zero",
+    "code zeroed": "code set to zero",
+    "another's prefix": "another's prefix",
+}
 
 
 def interventions(system: System, data: CardData) -> pd.DataFrame:
@@ -21,18 +28,14 @@ def interventions(system: System, data: CardData) -> pd.DataFrame:
         raise ValueError("this system's vectors have no semantic prefix, so there are no parts to exchange")
     pairs = disjoint_pairs(len(data.test), (data.n + 1) // 2, data.seed)
     first, second = ([data.test[k] for k in side] for side in np.concatenate([pairs, pairs[:, ::-1]]).T)
-    z, size = system.encode(first), system.prefix
+    z = system.encode(first)
     other = np.roll(z, len(pairs), axis=0)  # the second one's
-    prefix, code = z[:, :size], z[:, size:]
-    made = {
-        "prefix zeroed": (np.concatenate([0 * prefix, code], axis=1), first),
-        "code zeroed": (np.concatenate([prefix, 0 * code], axis=1), first),
-        "another's prefix": (np.concatenate([other[:, :size], code], axis=1), second),
-    }
-    lines, decoded = [], system.decode(np.concatenate([vectors for vectors, _ in made.values()]))
-    for k, (name, (_, prefixes)) in enumerate(made.items()):
+    lines = []
+    made = {name: operated(z, other, system.prefix, intervention) for name, intervention in MADE.items()}
+    decoded = system.decode(np.concatenate(list(made.values())))
+    for k, name in enumerate(made):
         found, table = decoded[k * len(first) : (k + 1) * len(first)], pd.DataFrame(index=range(len(first)))
-        for part, owners in (("prefix", prefixes), ("code", first)):
+        for part, owners in (("prefix", second if name == "another's prefix" else first), ("code", first)):
             table[f"exact_{part}"] = [a == b for a, b in zip(found, owners, strict=True)]
             table[f"words_{part}"] = token_f1(list(map(words, found)), list(map(words, owners)))
             table[f"cosine_{part}"] = data.judge.cosines(found, owners)

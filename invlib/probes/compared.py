@@ -13,7 +13,8 @@ from invlib.models.codec import Codec
 from invlib.models.model import InvertibleSentenceModel
 from invlib.models.packed_ids import PackedIds
 from invlib.probes.robustness import most_exact, packed_ids_by_bits
-from invlib.settings import Settings, select_row, split_row_name
+from invlib.rows import split_row_name
+from invlib.settings import Settings, select_row
 from invlib.training.train import train
 
 MOST = 300  # test headlines, each decoded dozens of times

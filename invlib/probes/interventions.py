@@ -20,15 +20,14 @@ INTERVENTIONS = {  # what is done -> whose prefix and whose code the decoder get
 }
 
 
-def operated(model: Codec, z: np.ndarray, intervention: str) -> np.ndarray:
-    """Vectors (N, D) after one of INTERVENTIONS, (N, D) float32. A headline's other is the next; the last's, the first.
+def operated(z: np.ndarray, other: np.ndarray, size: int, intervention: str) -> np.ndarray:
+    """Vectors (N, D) after one of INTERVENTIONS, (N, D). other (N, D): each one's other; size: numbers of the prefix.
 
-    ValueError for an unknown intervention and for a model without a prefix.
+    ValueError for an unknown intervention.
     """
     if intervention not in INTERVENTIONS:
         raise ValueError(f"unknown intervention {intervention!r}; choose from {', '.join(INTERVENTIONS)}")
-    size, z = prefix_of(model), model.check_vectors(z)
-    sources = {"own": z, "other": np.roll(z, -1, axis=0), None: np.zeros_like(z)}
+    sources = {"own": z, "other": other, None: np.zeros_like(z)}
     prefix, code = (sources[whose] for whose in INTERVENTIONS[intervention])
     return np.concatenate([prefix[:, :size], code[:, size:]], axis=1)
 
@@ -39,7 +38,8 @@ def interventions(
     """Who decides what is said: one row for each of INTERVENTIONS.
 
     z (N, D): the headlines' vectors; ids: their word pieces, [CLS] and [SEP] included; sentence (N, H): the encoder's
-    own embeddings of them. ValueError for fewer than two headlines.
+    own embeddings of them. A headline's other is the next; the last's, the first. ValueError for fewer than two
+    headlines and for a model without a prefix.
 
     Columns: intervention; for `own`, the headline that the vector was made of, and for `other`, the one whose half it
     was given (the next headline where none was): exact_<whose>, the share of headlines that are decoded exactly, and
@@ -48,12 +48,12 @@ def interventions(
     """
     if len(z) < 2:
         raise ValueError(f"{len(z)} headlines: give at least 2, each is the other of one")
-    whose = {"own": 0, "other": -1}
+    size, z, whose = prefix_of(model), model.check_vectors(z), {"own": 0, "other": -1}
     references = {name: [*ids[-shift:], *ids[:-shift]] for name, shift in whose.items()}
     embeddings = {name: unit(np.roll(sentence, shift, axis=0)) for name, shift in whose.items()}
     rows = []
     for name in INTERVENTIONS:
-        generated = model.generate_ids(operated(model, z, name))
+        generated = model.generate_ids(operated(z, np.roll(z, -1, axis=0), size, name))
         said = embedded(model, model.text(generated))
         row: dict = {"intervention": name}
         for side in whose:

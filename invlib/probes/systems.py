@@ -123,7 +123,7 @@ def recombined_headlines(
 ) -> System:  # fmt: skip
     """The system that recombines the `RETRIEVED` nearest known headlines, guided by the encoder: nothing is learned.
 
-    ids and sentence as in `nearest_headline`; rounds and children as in `guided_search`.
+    ids and sentence as in `nearest_headline`; rounds and children as in `best_recombined`.
     """
     known = unit(np.asarray(sentence, dtype=np.float32))
     continues = encoder.continues_word().tolist()

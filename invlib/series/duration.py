@@ -10,11 +10,14 @@ from typing import NamedTuple
 import torch
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.material import load_material
 from invlib.evaluation.controls import no_vector_names
-from invlib.language_models.own import LanguageModelSettings, language_model_settings
+from invlib.language_models.own_network import LanguageModelSettings, language_model_settings
+from invlib.presets import read_presets
+from invlib.rows import split_row_name
 from invlib.series.timing import step_seconds
-from invlib.settings import Settings, device, load_preset, read_presets, row_names, select_row, split_row_name
+from invlib.settings import Settings, load_preset, row_names, select_row
 
 FILE = "step_seconds.json"  # in the run's folder
 ENOUGH = 700  # headlines that are encoded for it

@@ -204,14 +204,14 @@ def shown() -> list[tuple[Path, nbformat.NotebookNode]]:
 
 def refresh() -> list[Path]:
     """Write the published run's sentences into outputs and blocks of the notebooks; returns those that changed."""
-    written = []
+    written, folder = [], tables.published()
     for path, book in shown():
         before = nbformat.writes(book)
         for cell in book.cells:
             if TAG in cell.metadata.get("tags", []):
-                cell.outputs = [output(markdown(path.stem, tables.published()), cell.execution_count)]
-        for cell in prose(book):
-            cell.source = fill_blocks(cell.source, tables.published())
+                cell.outputs = [output(markdown(path.stem, folder), cell.execution_count)]
+        for cell in prose(book) if folder else ():
+            cell.source = fill_blocks(cell.source, folder)
         if nbformat.writes(book) != before:
             written.append(paths.write_text(path, nbformat.writes(book)))
     return written

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from invlib import paths
+from invlib.presets import read_presets
 
-SKIP = "skip-execution"  # the tag of a cell that a run leaves out: an exercise's solution
 KERNEL = {  # variables of every kernel, where the user set none
     "CUDA_VISIBLE_DEVICES": "0",  # with several cards the Trainer would silently grow the batch
     "JUPYTER_PREFER_ENV_PATH": "1",
@@ -68,8 +68,6 @@ def parameters_of(notebook: Path) -> set[str]:
 
 def stamp(path: Path, parameters: dict) -> dict:
     """What an executed copy is compared with on `--resume`: hashes of code and preset, its share of `parameters`."""
-    from invlib.settings import read_presets
-
     code = ["".join(cell["source"]) for cell in paths.read_json(path)["cells"] if cell["cell_type"] == "code"]
     presets = read_presets()
     own_values = [presets.get("common"), presets.get(parameters.get("preset"))]

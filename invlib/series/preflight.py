@@ -14,9 +14,9 @@ from invlib import paths
 from invlib.data.headlines import deduplicate, usable
 from invlib.data.network import hub_answers, offline, reachable
 from invlib.data.sources import KAGGLE, REMEDY, locate, read
+from invlib.device import device
 from invlib.encoders.hub import hub_folder, locate_model
 from invlib.measures.scorers import scorer_names
-from invlib.settings import device
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from invlib import paths
 from invlib.data.duplicates import letters_key
 from invlib.evaluation.run_results import name_of
 from invlib.models.model import InvertibleSentenceModel
-from invlib.series import findings, tables
+from invlib.series import findings, readme_tables, tables
 from invlib.series.notebooks import is_complete, notebooks_of
 from invlib.training.record import TrainingRecord
 from invlib.views import hero
@@ -162,10 +162,10 @@ def publish_model(run: str | Path, name: str) -> list[Path]:
 
 def rebuild() -> list[Path]:
     """Make README.md's tables, sentences and figure and the notebooks' findings anew; returns the files written."""
-    written = [paths.write_text(paths.RESULTS / "README.md", tables.results_readme())]
+    written = [paths.write_text(paths.RESULTS / "README.md", readme_tables.results_readme())]
     readme, shown = paths.ROOT / "README.md", tables.published()
     if readme.is_file() and shown:
-        text = findings.fill_blocks(tables.rebuild_readme(readme.read_text(encoding="utf-8"), shown), shown)
+        text = findings.fill_blocks(readme_tables.rebuild_readme(readme.read_text(encoding="utf-8"), shown), shown)
         written.append(paths.write_text(readme, text))
     if shown and not hero.lacking(shown):
         written.append(hero.write(shown))

@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.material import load_corpus
-from invlib.series import compare, preflight, tables
+from invlib.presets import read_presets
+from invlib.series import compare, preflight, readme_tables, tables
 from invlib.series.duration import FILE, duration
 from invlib.series.notebooks import (
     NotebookFailed,
@@ -25,7 +27,7 @@ from invlib.series.notebooks import (
     pick,
     stamp,
 )
-from invlib.settings import Settings, auto_preset, device, load_preset, read_presets
+from invlib.settings import Settings, auto_preset, load_preset
 from invlib.training.record import records
 
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "bert-score", "sacrebleu", "numpy", "pandas")
@@ -202,5 +204,5 @@ def main(argv: list[str] | None = None) -> int:
     whole = all(is_complete(folder / "notebooks" / path.name, stamp(path, parameters)) for path in notebooks)
     if whole and settings.preset != "smoke":
         point_last(folder)
-    print(f"\n{tables.closing_table(folder)}\n\n{compare.closing_line(folder)}\n{folder}", flush=True)
+    print(f"\n{readme_tables.closing_table(folder)}\n\n{compare.closing_line(folder)}\n{folder}", flush=True)
     return 0

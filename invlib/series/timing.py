@@ -9,8 +9,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from invlib.encoders.material import Material
-from invlib.language_models.own import LanguageModelSettings
 from invlib.language_models.own import build_trainer as language_model_trainer
+from invlib.language_models.own_network import LanguageModelSettings
 from invlib.settings import Settings
 from invlib.training.train import build_trainer
 from invlib.training.trainer import TimedTrainer

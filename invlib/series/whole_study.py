@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.material import load_material
 from invlib.evaluation.controls import reference_nats
 from invlib.evaluation.run_results import name_of
 from invlib.language_models.fit_vectors import recovered_bits_interval
 from invlib.probes.robustness import packed_bits
 from invlib.series import tables
-from invlib.settings import Settings, device
+from invlib.settings import Settings
 
 NEEDS = ("metrics.json", "tables/09_headlines.csv", "tables/09_speed.csv")  # of 04 and of 09
 ONE_STEP = {"headlines, own m": "one step, own m", "headlines, one m for all": "one step, one m for all"}

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from invlib import paths
-from invlib.settings import MODEL_GROUPS, Settings, device, with_tuples
+from invlib.device import device
+from invlib.settings import MODEL_GROUPS, Settings, with_tuples
 
 FILE = "training.json"
 VERSION = 3  # of the file; an older one is migrated when it is read

@@ -16,13 +16,14 @@ import torch
 from transformers import EarlyStoppingCallback, PrinterCallback
 
 from invlib import paths
+from invlib.device import device
 from invlib.encoders.batches import collate
 from invlib.encoders.frozen import load_encoder
 from invlib.encoders.material import Material, load_material
 from invlib.encoders.ranks import is_first, joined, wait_for_all
 from invlib.models.model import InvertibleSentenceModel, build_model, model_config
 from invlib.rows import ROWS
-from invlib.settings import Settings, device, load_preset, row_names, select_row
+from invlib.settings import Settings, load_preset, row_names, select_row
 from invlib.training.callbacks import Clock, EpochCurve
 from invlib.training.record import TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining

@@ -12,12 +12,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_pt_utils import DistributedLengthGroupedSampler
 
+from invlib.device import precision
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.ranks import rank_of
 from invlib.measures.intervals import ratio
 from invlib.measures.scorers import bertscore
 from invlib.measures.text import teacher_forced
-from invlib.settings import Settings, precision
+from invlib.settings import Settings
 from invlib.training.callbacks import Clock
 from invlib.training.interpolation import Mixup
 from invlib.training.losses import nearest_pieces, reconstruction_loss, sent_sim_loss

@@ -4,7 +4,7 @@
 takes longer than about a second shows its progress.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,62 +33,23 @@ from invlib.probes.latent import (
 )
 from invlib.probes.race import Attempt, race
 from invlib.views import lab
+from invlib.views.lab_controls import (
+    AT_ONCE,
+    NAMED,
+    WIDE,
+    answering,
+    choice,
+    encode_in_parts,
+    lines_field,
+    sentences_of,
+    slider,
+    text_field,
+)
+from invlib.views.lab_parts import Cell, error_html, line_of_text, png, table_html
 from invlib.views.reconstruction import compare_texts
 
-AT_ONCE = 32  # sentences that are encoded between two steps of a progress bar
 LARGEST = 2000  # texts of an own file that are encoded
 WAYS = ("between the two sentences", "noise on the first")
-WIDE = widgets.Layout(width="95%")
-NAMED = {"description_width": "110px"}
-
-
-def text_field(name: str, value: str = "") -> widgets.Text:
-    return widgets.Text(value=value, description=name, layout=WIDE, style=NAMED, continuous_update=False)
-
-
-def lines_field(name: str, value: str) -> widgets.Textarea:
-    return widgets.Textarea(
-        value=value, description=name, rows=5, layout=WIDE, style=NAMED, continuous_update=False
-    )  # fmt: skip
-
-
-def slider(name: str, value: float, low: float, high: float, step: float) -> widgets.FloatSlider:
-    return widgets.FloatSlider(
-        value=value, min=low, max=high, step=step, description=name, layout=WIDE, style=NAMED, continuous_update=False
-    )
-
-
-def choice(spaces: Sequence[Space]) -> widgets.Dropdown:
-    return widgets.Dropdown(options=[(s.name, s) for s in spaces], description="vector", style=NAMED)
-
-
-def answering(shown: widgets.HTML, work: Callable[[], str], *controls: widgets.Widget) -> Callable[..., None]:
-    """Show what `work` returns now and whenever one of the controls changes; what it finds wrong, in words."""
-
-    def answer(_=None) -> None:
-        try:
-            shown.value = work()
-        except (ValueError, OSError) as error:
-            shown.value = lab.error_html(error)
-
-    for control in controls:
-        control.observe(answer, names="value")
-    answer()
-    return answer
-
-
-def sentences_of(text: str) -> list[str]:
-    """The lines of a text that hold one."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def encode_in_parts(model: Codec, texts: Sequence[str], bar: widgets.IntProgress) -> np.ndarray:
-    """`encode` with a progress bar, (N, D)."""
-    bar.max, bar.value, parts = max(len(texts), 1), 0, []
-    for part in split(list(texts), AT_ONCE):
-        parts.append(model.encode(part))
-        bar.value += len(part)
-    return np.concatenate(parts) if parts else model.encode([])
 
 
 def sentence_box(spaces: Sequence[Space], text: str) -> widgets.VBox:
@@ -98,7 +59,7 @@ def sentence_box(spaces: Sequence[Space], text: str) -> widgets.VBox:
 
     def work() -> str:
         html = lab.sentence_html(space.value, sentence.value)
-        image.value = lab.png(lab.vector_figure(space.value, sentence.value))
+        image.value = png(lab.vector_figure(space.value, sentence.value))
         return html
 
     answering(shown, work, sentence, space)
@@ -114,7 +75,7 @@ def line_box(spaces: Sequence[Space], a: str, b: str, steps: int = 21) -> widget
     @lru_cache(maxsize=8)
     def line(name: str, a: str, b: str) -> Line:
         found = interpolate(space.value.model, a, b, steps)
-        image.value = lab.png(lab.line_figure({name: found}))
+        image.value = png(lab.line_figure({name: found}))
         return found
 
     def work() -> str:
@@ -168,12 +129,12 @@ def direction_box(spaces: Sequence[Space], text: str, pairs: Sequence[tuple[str,
 
     def work() -> str:
         found = zip(spaces, directions(examples.value), strict=True)
-        rows: list[dict[str, lab.Cell]] = []
+        rows: list[dict[str, Cell]] = []
         for s, along in found:
             before, after = decode_along(s.model, sentence.value, along, [0, strength.value])
             moved = compare_texts(s.model.encoder, before, after)
             rows.append({"vector": s.name, "strength 0": before, f"strength {strength.value:g}": moved})
-        return lab.table_html(rows, legend=True)
+        return table_html(rows, legend=True)
 
     answering(shown, work, sentence, examples, strength)
     return widgets.VBox([sentence, examples, strength, shown])
@@ -223,7 +184,7 @@ def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:
         caption = f"{share:.0%} of the way from the first vector to the second"
         if way.value == WAYS[1]:
             caption = f"noise of {share:.2f} standard deviations" + (f", {db_of_noise(share):.0f} dB" if share else "")
-        return lab.line_of_text(caption) + lab.beside_html(spaces, texts)
+        return line_of_text(caption) + lab.beside_html(spaces, texts)
 
     answering(shown, work, first, second, way, amount)
     return widgets.VBox([first, second, way, amount, shown])
@@ -265,7 +226,7 @@ def race_box(model, text: str, chain: Chain | None = None) -> widgets.VBox:
                 shown.value = lab.race_html(attempts, model.encoder, sentence.value)
             bar.value = bar.max
         except ValueError as error:
-            shown.value = lab.error_html(error)
+            shown.value = error_html(error)
         finally:
             start.disabled = False
 
@@ -290,10 +251,10 @@ def sentences_box(model: Codec, texts: Sequence[str], file: str | Path) -> widge
             table = pd.concat(parts, ignore_index=True)
             paths.write_csv(path, table)
         except (ValueError, OSError) as error:
-            shown.value = lab.error_html(error)
+            shown.value = error_html(error)
             return
         saved = f"saved {len(table)} sentences with their vectors: {path}"
-        shown.value = lab.line_of_text(saved) + lab.sentences_html(table)
+        shown.value = line_of_text(saved) + lab.sentences_html(table)
 
     save.on_click(run)
     return widgets.VBox([typed, name, widgets.HBox([save, bar]), shown])

@@ -15,8 +15,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from invlib.measures.similarity import unit
 from invlib.probes.between_vectors import share_differing
 from invlib.probes.latent import Plane, Space, plane
-from invlib.views import lab
-from invlib.views.lab_boxes import NAMED, WIDE, answering, choice, slider
+from invlib.views.lab import headlines_are
+from invlib.views.lab_controls import NAMED, WIDE, answering, choice, slider
+from invlib.views.lab_parts import figure, line_of_text, png, table_html
 from invlib.views.plots import label_axes, literal
 
 TOPICS = 5
@@ -64,7 +65,7 @@ def map_figure(
 ) -> Figure:
     """The headlines in the plane of most variance, coloured by their length if not otherwise; `at`: a point to mark."""
     values, label, names = colours or colouring(space)
-    fig, (ax,) = lab.figure(8.5, 5.2)
+    fig, (ax,) = figure(8.5, 5.2)
     look = {}
     if names:
         kinds = ListedColormap([f"C{k}" for k in range(len(names))])
@@ -103,7 +104,7 @@ def point_html(space: Space, plane: Plane, x: float, y: float) -> str:
         {"at the point": "the whole vector of the headline drawn nearest", "decoded": headline},
         {"at the point": "that headline itself", "decoded": space.headlines.texts[k]},
     ]
-    return lab.table_html(rows) + lab.line_of_text(lab.headlines_are(space))
+    return table_html(rows) + line_of_text(headlines_are(space))
 
 
 def map_box(spaces: Sequence[Space]) -> widgets.VBox:
@@ -126,7 +127,7 @@ def map_box(spaces: Sequence[Space]) -> widgets.VBox:
     def work() -> str:
         at, look = (x.value, y.value), colours(space.value.name, by.value)
         drawn[:] = [map_figure(space.value, here(), at, look)]
-        image.value = lab.png(drawn[0])
+        image.value = png(drawn[0])
         return point_html(space.value, here(), x.value, y.value)
 
     def show(k: int) -> None:

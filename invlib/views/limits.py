@@ -76,10 +76,9 @@ def by_size(axes: Sequence[Axes], sizes: pd.DataFrame, mean_bits: float) -> Sequ
         ax.axhline(mean_bits, color="C0", linestyle=":", label="the mean headline")
         for name, rows in part.groupby("model", sort=False):
             alone = {} if name in CONTROLS else {"linestyle": "none", "markersize": 9}
-            values = (rows[key] for key in ("exact_bits", "exact_bits_low", "exact_bits_high"))
-            plots.line_with_band(
-                ax, rows["D"], *values, label=name.replace(" of the repository", ""), **styles[name] | alone
-            )
+            y, low, high = (rows[key] for key in ("exact_bits", "exact_bits_low", "exact_bits_high"))
+            label = name.replace(" of the repository", "")
+            plots.line_with_band(ax, rows["D"], y, low, high, label, **styles[name] | alone)
         ax.set(xscale="log", title=f"{db:.0f} dB" if np.isfinite(db) else "no noise", xlim=(50, 900))
         ax.set(ylim=(-3, 1.6 * mean_bits))
         plots.label_axes(ax, "D").set_xticks([64, 128, 256, 768], ["64", "128", "256", "768"])
@@ -120,8 +119,8 @@ def by_noise(ax: Axes, noisy: pd.DataFrame, ylabel: str) -> Axes:
     """One of `MEASURES` against the signal-to-noise ratio, a curve a model of `efficiency`'s rows."""
     styles = looks(noisy["model"])
     for name, rows in noisy.groupby("model", sort=False):
-        values = (rows[key] for key in MEASURES[ylabel])
-        plots.line_with_band(ax, rows["snr_db"].replace(np.inf, NO_NOISE), *values, label=name, **styles[name])
+        y, low, high = (rows[key] for key in MEASURES[ylabel])
+        plots.line_with_band(ax, rows["snr_db"].replace(np.inf, NO_NOISE), y, low, high, name, **styles[name])
     ax.set_xticks([-3, 0, 3, 6, 10, NO_NOISE], ["-3", "0", "3", "6", "10", "none"])
     return plots.label_axes(ax, "signal-to-noise ratio (dB)", ylabel)
 

@@ -13,19 +13,15 @@ from invlib import paths
 from invlib.encoders.recombined import Recombined
 from invlib.inversion import __main__ as command
 from invlib.inversion import train_corrector as module
-from invlib.inversion.candidates import embed
+from invlib.inversion.candidates import embed, propose
+from invlib.inversion.corrections import PASSES, Corrections, FreshLengths, collate_corrections, hypotheses
 from invlib.inversion.invert import Chain, invert
 from invlib.inversion.train_corrector import (
     ALONE,
-    PASSES,
     Clock,
-    Corrections,
     CorrectorTrainer,
-    FreshLengths,
     as_corrector,
-    collate_corrections,
     corrected_greedily,
-    hypotheses,
     train_corrector,
 )
 from invlib.models.model import InvertibleSentenceModel
@@ -111,7 +107,7 @@ def test_some_hypotheses_are_the_models_own(corrections, corrector, monkeypatch)
         given.append(z)
         return [(7,)] * len(z)
 
-    monkeypatch.setattr(module, "hypotheses", own)
+    monkeypatch.setattr("invlib.inversion.corrections.hypotheses", own)
     made = corrections()
     made.refresh(corrector, 0)
     (z,) = given
@@ -122,13 +118,13 @@ def test_some_hypotheses_are_the_models_own(corrections, corrector, monkeypatch)
 
 
 def test_a_models_hypotheses_are_drawn_likeliest_and_corrected(corrector, vectors, monkeypatch):
-    asked, real = [], module.propose
+    asked, real = [], propose
 
     def spy(model, z, hypotheses=None, n=1, temperature=0.0, **more):
         asked.append((len(z), hypotheses, temperature))
         return real(model, z, hypotheses, n, temperature, **more)
 
-    monkeypatch.setattr(module, "propose", spy)
+    monkeypatch.setattr("invlib.inversion.corrections.propose", spy)
     z = torch.from_numpy(vectors).to(corrector.device)
     torch.manual_seed(0)
     found = hypotheses(corrector, z)
@@ -137,8 +133,8 @@ def test_a_models_hypotheses_are_drawn_likeliest_and_corrected(corrector, vector
     first = [row[0] for row in real(corrector, z)]
     assert found[8:] != first[8:] and sum(a == b for a, b in zip(found[8:], first[8:], strict=True)) >= 2
     assert set(asked[3][1]) & set(found) != set(asked[3][1])  # what was corrected twice is not what it was
-    monkeypatch.setattr(module, "ROUNDS", ())
-    monkeypatch.setattr(module, "SAMPLED", 0.0)
+    monkeypatch.setattr("invlib.inversion.corrections.ROUNDS", ())
+    monkeypatch.setattr("invlib.inversion.corrections.SAMPLED", 0.0)
     assert hypotheses(corrector, z) == first
 
 
@@ -251,7 +247,7 @@ def test_an_attacker_learns_on_vectors_with_noise(run, settings, inverter, tiny_
     monkeypatch.setattr(
         module, "propose", lambda model, z, *more, **how: measured.append(z) or real(model, z, *more, **how)
     )
-    monkeypatch.setattr(module, "DISTURBED", 1.0)  # no hypothesis is proposed: what is, is measured
+    monkeypatch.setattr("invlib.inversion.corrections.DISTURBED", 1.0)  # what is proposed, is measured
     lengths = {}
     for noise in (0.0, 0.5):
         given.clear()

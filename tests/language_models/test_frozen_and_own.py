@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM, set_seed
 
 from invlib import paths
@@ -17,16 +17,18 @@ from invlib.language_models import own
 from invlib.language_models.cramming import cram, texts_of_length
 from invlib.language_models.frozen import load_causal_lm, padded
 from invlib.language_models.own import (
-    LanguageModelSettings,
     LanguageModelTrainer,
     find_language_models,
+    load_language_models,
+    pack_blocks,
+    train_language_model,
+)
+from invlib.language_models.own_network import (
+    LanguageModelSettings,
     fresh_model,
     init_layers,
     init_tables,
     language_model_settings,
-    load_language_models,
-    pack_blocks,
-    train_language_model,
     untrained_language_model,
 )
 from invlib.settings import Settings
@@ -131,8 +133,9 @@ def test_an_older_record_is_removed_before_new_weights_are_written(made, run, mo
     assert TrainingRecord.find(run / "a" / "language_models" / "lm_32") is None
 
 
-def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, monkeypatch, trainings):
-    made("whole")
+@pytest.fixture
+def cut(made, run, monkeypatch):
+    """The folder of a training that was killed in its second epoch."""
     real = own.Clock
 
     class Mortal(real):
@@ -141,15 +144,31 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, monkeypatch
                 raise Killed
             return super().on_step_end(args, state, control, **more)
 
-    monkeypatch.setattr(own, "Clock", Mortal)
-    with pytest.raises(Killed):
-        made("cut")
-    monkeypatch.setattr(own, "Clock", real)
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "Clock", Mortal)
+        with pytest.raises(Killed):
+            made("cut")
+    return run / "cut" / "language_models" / "lm_32"
+
+
+def test_a_run_that_was_killed_ends_with_the_same_weights(made, run, cut, trainings):
+    made("whole")
     torch.manual_seed(99)  # whatever the process did before
     _, resumed = made("cut")
     assert trainings[-1] is not None and len(resumed) == 3
-    whole, cut = (load_file(run / k / "language_models" / "lm_32" / "model.safetensors") for k in ("whole", "cut"))
-    assert whole.keys() == cut.keys() and all(torch.equal(whole[k], cut[k]) for k in whole)
+    whole, again = (
+        load_file(folder / "model.safetensors") for folder in (run / "whole" / "language_models" / "lm_32", cut)
+    )
+    assert whole.keys() == again.keys() and all(torch.equal(whole[k], again[k]) for k in whole)
+
+
+def test_a_checkpoint_of_other_weights_is_not_taken_up(made, cut, trainings):
+    (checkpoint,) = cut.glob("checkpoints/*/model.safetensors")
+    renamed = {name.replace("gpt_neox", "older"): weight for name, weight in load_file(checkpoint).items()}
+    save_file(renamed, checkpoint, metadata={"format": "pt"})
+    with pytest.warns(UserWarning, match="of another version of the model"):
+        made("cut")
+    assert trainings == [None]
 
 
 def test_the_best_epoch_is_kept_whole(made, tiny_material):

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from invlib.models.config import InvertibleConfig
-from invlib.models.decoders import CorrectingDecoder, Hypothesis, Memory, TransformerDecoder, unit_square
+from invlib.models.decoders import CorrectingDecoder, Hypothesis, TransformerDecoder
+from invlib.models.memory import Memory, unit_square
 from invlib.models.model import InvertibleSentenceModel
 
 TEXTS = ["gold rises", "the old central bank holds steady on strong demand for steel", "oil", "uber slips again"]

@@ -11,8 +11,11 @@ from transformers.generation import utils as generation_utils
 
 from invlib.models.code_layout import deinterleave, interleave, length_angles, length_size
 from invlib.models.config import InvertibleConfig
-from invlib.models.decoders import Memory, OnePassDecoder, TiedVocabulary
-from invlib.models.model import SEARCH, InvertibleSentenceModel
+from invlib.models.decoders import OnePassDecoder
+from invlib.models.generation import SEARCH
+from invlib.models.memory import Memory
+from invlib.models.model import InvertibleSentenceModel
+from invlib.models.vocabulary import TiedVocabulary
 from invlib.rows import ROWS as MODELS
 
 ROWS = ("rnn", "att_pool")

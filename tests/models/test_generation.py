@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from invlib.models import model as module
+from invlib.models import generation
 from invlib.models.code_layout import length_angles
 from invlib.models.codec import until_end
 from invlib.models.config import InvertibleConfig
-from invlib.models.decoders import TiedVocabulary
 from invlib.models.model import InvertibleSentenceModel
+from invlib.models.vocabulary import TiedVocabulary
 
 ROWS = ("rnn", "att_pool", "hybrid")
 HEADLINES = [
@@ -42,7 +42,7 @@ def random_vectors(model, n: int = 40) -> torch.Tensor:
 def by_transformers(model, z) -> list[list[int]]:
     """The former way: `generate`, in the order of arrival, all texts to the last one's end."""
     with torch.no_grad():
-        found = model.searched(1, {}, model.as_tensor(z))
+        found = generation.searched(model, 1, {}, model.as_tensor(z))
     return [until_end(row, model.config.eos_token_id) for row in found.tolist()]
 
 
@@ -50,8 +50,8 @@ def by_transformers(model, z) -> list[list[int]]:
 @pytest.mark.parametrize("many", [1, 10**9])
 def test_the_ids_are_those_of_transformers_generate(loud, row, many, monkeypatch):
     """With the vocabulary in bfloat16 first, and without."""
-    monkeypatch.setattr(module, "MANY", many)
-    monkeypatch.setattr(module, "precision", lambda where: torch.bfloat16)
+    monkeypatch.setattr(generation, "MANY", many)
+    monkeypatch.setattr(generation, "precision", lambda where: torch.bfloat16)
     model = loud(row)
     z = random_vectors(model)
     expected = by_transformers(model, z)
@@ -66,7 +66,7 @@ def test_the_ids_of_a_published_model_are_those_of_transformers_generate(monkeyp
     expected = by_transformers(model, z)
     assert model.text(expected) == HEADLINES
     for many in (1, 10**9):
-        monkeypatch.setattr(module, "MANY", many)
+        monkeypatch.setattr(generation, "MANY", many)
         assert model.generate_ids(z) == expected
 
 
@@ -90,8 +90,10 @@ def test_a_vector_that_tells_its_length_is_decoded_beside_those_of_like_length(l
     z[:, c.prefix_size : c.prefix_size + angles.shape[1]] = angles / model.decoder.memory.code_scale
     assert model.decoder.memory.lengths(z).tolist() == told.tolist()
     name = "greedy" if num_beams == 1 else "searched"
-    seen, true = [], getattr(model, name)
-    monkeypatch.setattr(model, name, lambda *a: seen.append(model.decoder.memory.lengths(a[-1]).tolist()) or true(*a))
+    seen, true = [], getattr(generation, name)
+    monkeypatch.setattr(
+        generation, name, lambda *a: seen.append(model.decoder.memory.lengths(a[-1]).tolist()) or true(*a)
+    )
     found = model.generate_ids(z, num_beams=num_beams, batch_size=4)
     assert [length for part in seen for length in part] == sorted(told.tolist())
     assert found == [model.generate_ids(v[None], num_beams=num_beams)[0] for v in z]

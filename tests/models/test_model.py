@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
+from invlib.device import device
 from invlib.encoders.batches import in_order
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.models import model as module
@@ -19,7 +20,7 @@ from invlib.models.codec import until_end
 from invlib.models.config import model_config
 from invlib.models.model import InvertibleSentenceModel, build_model
 from invlib.rows import ROWS
-from invlib.settings import Settings, device, load_preset
+from invlib.settings import Settings, load_preset
 
 TEXTS = [
     "oil falls on tariffs",

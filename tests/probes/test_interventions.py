@@ -20,15 +20,12 @@ def table(packed, tiny_material):
     return interventions(packed, packed.vectors_of(test), test.ids(), test.sentence, 20).set_index("intervention")
 
 
-def test_each_half_is_taken_from_where_the_table_says(packed):
+def test_each_half_is_taken_from_where_the_table_says():
     z = np.arange(3 * 160, dtype=np.float32).reshape(3, 160)
     for name, (prefix, code) in INTERVENTIONS.items():
-        found = operated(packed, z, name)
-        sources = {"own": z[1], "other": z[2], None: np.zeros(160)}
-        np.testing.assert_array_equal(found[1], np.r_[sources[prefix][:8], sources[code][8:]])
-    np.testing.assert_array_equal(
-        operated(packed, z, "another's prefix")[2, :8], z[0, :8]
-    )  # the last one's is the first
+        found = operated(z, z[::-1], 8, name)
+        sources = {"own": z[0], "other": z[2], None: np.zeros(160)}
+        np.testing.assert_array_equal(found[0], np.r_[sources[prefix][:8], sources[code][8:]])
     np.testing.assert_array_equal(z.ravel(), np.arange(3 * 160))
 
 
@@ -47,10 +44,10 @@ def test_digits_are_read_from_the_code_alone(table):
 
 def test_what_is_given_is_checked(packed, tiny_model, tiny_material):
     with pytest.raises(ValueError, match="unknown intervention 'both'; choose from nothing"):
-        operated(packed, np.zeros((2, 160)), "both")
-    plain = tiny_model("att_pool")
+        operated(np.zeros((2, 160)), np.zeros((2, 160)), 8, "both")
+    two = tiny_material.dataset("test", 2)
     with pytest.raises(ValueError, match="no semantic prefix"):
-        operated(plain, np.zeros((2, 32)), "nothing")
+        interventions(tiny_model("att_pool"), np.zeros((2, 32)), two.ids(), two.sentence)
     test = tiny_material.dataset("test", 1)
     with pytest.raises(ValueError, match="at least 2"):
         interventions(packed, packed.vectors_of(test), test.ids(), test.sentence)

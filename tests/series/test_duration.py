@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from invlib import paths
+from invlib.presets import read_presets
 from invlib.series import duration as module
 from invlib.series import timing
 from invlib.series.duration import duration, known, planned, training_minutes
 from invlib.series.timing import step_seconds
-from invlib.settings import load_preset, read_presets
+from invlib.settings import load_preset
 
 ALL = ["00", "01", "02", "03", "04", "05", "06", "07", "appendix"]
 

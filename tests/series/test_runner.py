@@ -61,7 +61,7 @@ def without_kernels(monkeypatch):
     def execute_notebook(source, target, parameters, **_):
         content = parameterize_notebook(load_notebook_node(source), parameters)
         names: dict = {}
-        cells = [c for c in content.cells if notebooks.SKIP not in c.metadata.tags]
+        cells = [c for c in content.cells if "skip-execution" not in c.metadata.tags]
         for number, cell in enumerate(cells, start=1):
             exec(cell.source, names)
             cell.execution_count = number

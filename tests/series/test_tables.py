@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from invlib import paths
-from invlib.series import tables
+from invlib.series import readme_tables, tables
 
 
 def test_results_are_the_runs_or_the_published_ones(finished, monkeypatch):
@@ -30,7 +30,7 @@ def test_results_are_the_runs_or_the_published_ones(finished, monkeypatch):
 def test_results_table(finished):
     """Six columns; the baseline first, D rising; beam and no-vector twins elsewhere; marks; dashes."""
     metrics = tables.load_metrics(finished)
-    table = tables.results_table(metrics)
+    table = readme_tables.results_table(metrics)
     assert table.shape[1] == 6
     assert list(zip(table["model"], table["D"], strict=True)) == [
         ("rnn ‡", "768"), ("att_pool †", "384"), ("att_pool", "768"),
@@ -54,7 +54,7 @@ def test_a_model_that_was_cut_too_early_is_said_to_be_so(finished):
         small.update(stopped_by=changes.get("small"), recovered_bits=changes.get("bits"))
         paths.write_json(finished / "metrics.json", [rnn, small, wide])
         metrics = tables.load_metrics(finished)
-        return list(tables.results_table(metrics)["model"]), tables.too_early(finished)
+        return list(readme_tables.results_table(metrics)["model"]), tables.too_early(finished)
 
     words = "cut too early to mean anything"
     assert labels(rnn="time", small="time", bits=-3.0) == (
@@ -67,7 +67,7 @@ def test_a_model_that_was_cut_too_early_is_said_to_be_so(finished):
 
 def test_deck_table(finished):
     """Each BERTScore in a column of its scorer; what only one side has is a dash on the other."""
-    table = tables.deck_table(tables.load_metrics(finished)).set_index(["model", "D"])
+    table = readme_tables.deck_table(tables.load_metrics(finished)).set_index(["model", "D"])
     assert list(table.loc[("att_pool", "768")]) == ["0.502", "0.500", "0.650", "0.700 (0.310)"]
     assert list(table.loc[("att_pool", "2560")]) == ["0.552", "–", "0.675", "–"]
     assert "BERTScore, here (minilm; its shuffled control)" in table.columns and table.shape[1] <= 6
@@ -80,7 +80,7 @@ def test_an_accuracy_that_is_not_teacher_forced_is_marked(finished):
     one_step["controls"] = {"shuffled_vector": metric}
     paths.write_json(finished / "metrics.json", [*paths.read_json(finished / "metrics.json"), one_step])
     metrics = tables.load_metrics(finished)
-    deck = tables.deck_table(metrics).set_index("model")
+    deck = readme_tables.deck_table(metrics).set_index("model")
     assert list(deck.loc["encoder_only"][["accuracy, deck", "accuracy, here"]]) == ["0.357 §", "0.185 §"]
     full = tables.full_tables(metrics)
     text = full["The text"].set_index("model").loc["encoder_only"]
@@ -89,12 +89,12 @@ def test_an_accuracy_that_is_not_teacher_forced_is_marked(finished):
     for table in (deck, *full.values()):
         rows = table.reset_index().astype(str).agg(" ".join, axis=1)
         assert all("encoder_only" in line for line in rows if "§" in line)
-    assert "§" not in tables.results_table(metrics).to_string() + tables.legend(metrics)
+    assert "§" not in readme_tables.results_table(metrics).to_string() + tables.legend(metrics)
     note = "§ not teacher-forced: all positions in one step"
     for name in ("deck", "results"):
-        page = tables.rebuild_readme(f"<!-- table:{name} -->\n<!-- /table -->", finished)
+        page = readme_tables.rebuild_readme(f"<!-- table:{name} -->\n<!-- /table -->", finished)
         assert (note in page) == (name == "deck")
-    assert "0.357 §" in tables.closing_table(finished) and note in tables.closing_table(finished)
+    assert "0.357 §" in readme_tables.closing_table(finished) and note in readme_tables.closing_table(finished)
 
 
 def test_full_tables(finished):
@@ -125,21 +125,21 @@ def test_examples_table(tmp_path):
         }
     )
     paths.write_csv(tmp_path / "examples.csv", frame)
-    table = tables.examples_table(tmp_path)
+    table = readme_tables.examples_table(tmp_path)
     assert table.shape == (6, 3) and table.columns[1] == "decoded by att_pool_768"
-    assert "a \\| 0" in tables.markdown(table)
+    assert "a \\| 0" in readme_tables.markdown(table)
 
 
 def test_closing_table_without_results(repository, tmp_path):
     """A run without metrics and nothing published: said, and the deck still stands there."""
-    said = tables.closing_table(tmp_path)
+    said = readme_tables.closing_table(tmp_path)
     assert said.count("no metrics.json") == 2 and "0.675" in said
 
 
 def test_unknown_table(finished):
     """README.md asks for a table that there is none of."""
     with pytest.raises(ValueError, match="table 'resluts'; tables are results, deck, examples"):
-        tables.rebuild_readme("<!-- table:resluts -->\n<!-- /table -->", finished)
+        readme_tables.rebuild_readme("<!-- table:resluts -->\n<!-- /table -->", finished)
 
 
 def test_metrics_are_json_of_none(finished):
@@ -155,7 +155,7 @@ def test_recovered_bits_under_another_reference_are_marked(tmp_path):
     rows = [row | {"embedding_dim": d, "reference_model": "later" if d == 3 else "first"} for d in (1, 2, 3)]
     paths.write_json(tmp_path / "metrics.json", rows)
     metrics = tables.load_metrics(tmp_path)
-    assert tables.results_table(metrics)["recovered bits"].tolist() == ["50.0", "50.0", "50.0 ¶"]
+    assert readme_tables.results_table(metrics)["recovered bits"].tolist() == ["50.0", "50.0", "50.0 ¶"]
     assert "¶" in tables.legend(metrics) and "¶" not in tables.legend(metrics.head(2))
     assert tables.full_tables(metrics)["The vector"]["recovered bits"].tolist()[2].endswith("¶")
 

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 from invlib.inversion.invert import Chain
 from invlib.models.text_code import TextCode
 from invlib.probes.latent import Space, around, interpolate, packed_beside, plane
-from invlib.views import lab, lab_boxes, lab_map
+from invlib.views import lab, lab_boxes, lab_map, lab_parts
 
 A, B, EVIL = "oil rises on tariffs", "wall street falls after weak data", "<script> $ & <b>oil"
 QUICK = Chain(beam=2, rounds=2, kept=1, children=2, reworded=1)
@@ -158,7 +158,7 @@ def test_figures_have_what_they_show(spaces):
     flat = plane(learned.headlines.vectors)
     fig = lab_map.map_figure(learned, flat, (0.0, 0.0))
     assert len(fig.axes[0].collections[0].get_offsets()) == 12 and len(fig.axes[0].lines) == 1
-    assert lab.png(fig).startswith(b"\x89PNG") and not matplotlib.pyplot.get_fignums()
+    assert lab_parts.png(fig).startswith(b"\x89PNG") and not matplotlib.pyplot.get_fignums()
 
 
 def test_noise_breaks_the_text_in_the_end(spaces):
@@ -218,7 +218,7 @@ def test_a_click_on_the_map_means_a_headline_or_the_empty_space(spaces):
     space = spaces[0]
     flat, box = plane(space.headlines.vectors), lab_map.map_box(spaces[:2])
     fig = lab_map.map_figure(space, flat, (0.0, 0.0))
-    lab.png(fig)
+    lab_parts.png(fig)
     width, height = fig.bbox.size
     across, up = fig.axes[0].transData.transform(flat.points[5]) / (width, height)
     np.testing.assert_allclose(lab_map.place_of(fig, across, 1 - up), flat.points[5], atol=1e-6)

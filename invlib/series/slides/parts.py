@@ -26,17 +26,17 @@ from nbconvert.filters.highlight import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from invlib import paths
-from invlib.series import findings, tables
+from invlib.series import findings, readme_tables, tables
 from invlib.series.notebooks import notebooks_of
 from invlib.series.slides.talk import Slide, TalkError
 from invlib.views import talk as views
 
 LONGEST_CODE = 12  # lines
 README_TABLES = {
-    "results": lambda folder: tables.results_table(tables.load_metrics(folder)),
-    "deck": lambda folder: tables.deck_table(tables.load_metrics(folder)),
-    "examples": tables.examples_table,
-    "inversion": tables.inversion_table,
+    "results": lambda folder: readme_tables.results_table(tables.load_metrics(folder)),
+    "deck": lambda folder: readme_tables.deck_table(tables.load_metrics(folder)),
+    "examples": readme_tables.examples_table,
+    "inversion": readme_tables.inversion_table,
 }
 
 
@@ -229,7 +229,7 @@ def table_part(slide: Slide, part: dict, folder: Path) -> Part:
         file, files
     )
     style = f' style="font-size:{part["size"]}px"' if "size" in part else ""
-    return Part(f'<div class="table"{style}>{markdown(tables.markdown(table))}{note}</div>', files)
+    return Part(f'<div class="table"{style}>{markdown(readme_tables.markdown(table))}{note}</div>', files)
 
 
 def cell(value, form: str, names: dict) -> str:
