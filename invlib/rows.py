@@ -39,6 +39,7 @@ ROWS: dict[str, Row] = {
     "no_vector": Row("constant", "transformer", "C6", reads="nothing"),
 }
 
+SIZED = "sized"  # the variant of the poolings that 08 compares at every size, and no other table shows
 ABLATIONS = {  # variants that the appendix trains for its own table, and what is changed in each
     "plain": "nothing: the whole design",
     "no_position_start": "queries start anywhere",

@@ -10,14 +10,13 @@ from invlib import paths
 from invlib.data.at_hand import N_SYNTHETIC, explored
 from invlib.encoders.material import Material, load_material
 from invlib.models.model import InvertibleSentenceModel
-from invlib.rows import ROWS, model_name, split_row_name
+from invlib.rows import ROWS, SIZED, model_name, split_row_name
 from invlib.settings import Settings, row_names
 from invlib.training.record import TrainingRecord, model_hash, records
 
 MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # taken from the settings that measure
 SHIPPED = "hybrid_384_long"  # the model that the repository carries
 INVERTER = "mean_decoder_384_corrector"  # and one of MiniLM's own vectors, whose one pass gets most words, not all
-SIZED = "sized"  # the variant of the poolings that 08 compares at every size
 IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json
 
 
@@ -164,25 +163,25 @@ def trained_hybrids(
             model = InvertibleSentenceModel.from_pretrained(own)
             if model.config.encoder_hash == material.encoder.hash:
                 models[f"{own.name} of the repository"] = model
-    own = of_this_split(folder, "hybrid_*", settings, material)
-    return models | {name: model for name, model in own.items() if not name.endswith(f"_{SIZED}")}
+    found = records(folder, "hybrid_*").items()
+    names = [name for name, record in found if record.purpose == "study" and not name.endswith(f"_{SIZED}")]
+    return models | of_this_split(folder, names, settings, material)
 
 
 def sized_models(run: str | Path | None, settings: Settings, material: Material) -> dict[str, InvertibleSentenceModel]:
     """The run's models `<row id>_<D>_sized` of this split, by name: poolings that differ in their D alone."""
-    return of_this_split(paths.run_folder(run), f"*_{SIZED}", settings, material)
+    folder = paths.run_folder(run)
+    return of_this_split(folder, list(records(folder, f"*_{SIZED}")), settings, material)
 
 
 def of_this_split(
-    folder: Path, names: str, settings: Settings, material: Material
+    folder: Path, names: list[str], settings: Settings, material: Material
 ) -> dict[str, InvertibleSentenceModel]:
-    """The models that a run trained for its tables on this split and encoder, and whose names fit the pattern."""
-    data_hash, encoder_hash = material.corpus.data_hash, material.encoder.hash
-    return {
-        name: InvertibleSentenceModel.from_pretrained(folder / "models" / name)
-        for name, record in records(folder, names).items()
-        if record.purpose == "study" and record.judges(settings, data_hash, encoder_hash)
-    }
+    """Of these models of a run, those that were trained on this split and encoder."""
+    places = {name: folder / "models" / name for name in names}
+    here = material.corpus.data_hash, material.encoder.hash
+    fit = [name for name, place in places.items() if TrainingRecord.read(place).judges(settings, *here)]
+    return {name: InvertibleSentenceModel.from_pretrained(places[name]) for name in fit}
 
 
 def table_order(name: str) -> tuple:

@@ -210,8 +210,9 @@ def refresh() -> list[Path]:
         for cell in book.cells:
             if TAG in cell.metadata.get("tags", []):
                 cell.outputs = [output(markdown(path.stem, folder), cell.execution_count)]
-        for cell in prose(book) if folder else ():
-            cell.source = fill_blocks(cell.source, folder)
+        if folder:
+            for cell in prose(book):
+                cell.source = fill_blocks(cell.source, folder)
         if nbformat.writes(book) != before:
             written.append(paths.write_text(path, nbformat.writes(book)))
     return written

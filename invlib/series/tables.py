@@ -89,6 +89,20 @@ def read_table(run: str | int | Path | None, name: str) -> tuple[pd.DataFrame, s
     return pd.read_csv(found.folder / file), found.note
 
 
+def own_or_published(run: str | int | Path | None, name: str) -> tuple[pd.DataFrame | None, str]:
+    """tables/<name>.csv of this run, of models that its preset does not train; else the published run's; else None.
+
+    And a line that says whose it is where it is not the run's own.
+    """
+    own, whole = paths.run_folder(run) / "tables" / f"{name}.csv", published()
+    if own.is_file():
+        return pd.read_csv(own), ""
+    if whole and (whole / "tables" / own.name).is_file():
+        note = f"this run has no {name}: PUBLISHED figures instead, of the run {whole.name!r} (results/{whole.name})\n"
+        return pd.read_csv(whole / "tables" / own.name), note
+    return None, f"this run has no {name}, and no published run has one yet: it is not shown\n"
+
+
 def main_rows(metrics: pd.DataFrame) -> list[dict]:
     """The models of the main table: greedy search, without the no-vector models, which are controls."""
     rows = metrics.to_dict("records")

@@ -54,7 +54,7 @@ def identity_of(settings: Settings, data_hash: str, encoder_hash: str) -> Identi
 class TrainingRecord:
     """How one model, or one language model, was trained. What was not written down is None.
 
-    purpose: "study", or "ablation" for a model of the appendix's or of notebook 12's own table, which no other shows.
+    purpose: "study", or "ablation" for a model of the own table of the appendix, 08 or 12, which no other shows.
     stopped_by: "time", "plateau", "epochs" or "steps". threads: of torch, on the CPU. cut_headlines: training headlines
     longer than `max_length`, whose end the model never saw. tokens, parameters: of a language model and its corpus.
     tokens_seen: word pieces that were read in training, padding left out. peak_share: of the card, see `peak_share`.

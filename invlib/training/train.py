@@ -22,7 +22,7 @@ from invlib.encoders.frozen import load_encoder
 from invlib.encoders.material import Material, load_material
 from invlib.encoders.ranks import is_first, joined, wait_for_all
 from invlib.models.model import InvertibleSentenceModel, build_model, model_config
-from invlib.rows import ROWS
+from invlib.rows import ROWS, SIZED
 from invlib.settings import Settings, load_preset, row_names, select_row
 from invlib.training.callbacks import Clock, EpochCurve
 from invlib.training.record import TrainingRecord, identity_of
@@ -152,6 +152,6 @@ def train_rows(args: argparse.Namespace) -> None:
             InvertibleSentenceModel(model_config(row, hidden_size))
     material = load_material(settings)
     for row in rows:
-        _, curves = train(row, args.run, material)
+        _, curves = train(row, args.run, material, "ablation" if row.variant == SIZED else "study")
         if is_first():
             print(curves.tail(1).to_string(index=False), flush=True)

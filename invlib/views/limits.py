@@ -79,9 +79,9 @@ def by_size(axes: Sequence[Axes], sizes: pd.DataFrame, mean_bits: float) -> Sequ
             y, low, high = (rows[key] for key in ("exact_bits", "exact_bits_low", "exact_bits_high"))
             label = name.replace(" of the repository", "")
             plots.line_with_band(ax, rows["D"], y, low, high, label, **styles[name] | alone)
-        ax.set(xscale="log", title=f"{db:.0f} dB" if np.isfinite(db) else "no noise", xlim=(50, 900))
+        ax.set(xscale="log", title=f"{db:.0f} dB" if np.isfinite(db) else "no noise", xlim=(26, 900))
         ax.set(ylim=(-3, 1.6 * mean_bits))
-        plots.label_axes(ax, "D").set_xticks([64, 128, 256, 768], ["64", "128", "256", "768"])
+        plots.label_axes(ax, "D").set_xticks([32, 128, 256, 768], ["32", "128", "256", "768"])
         ax.minorticks_off()
     return axes
 
@@ -91,6 +91,35 @@ def size_title(sizes: pd.DataFrame, db: float) -> str:
     near = sizes[np.isclose(sizes["snr_db"], db) & (sizes["exact_match"] >= HALF) & sizes["model"].isin(CONTROLS)]
     found = [f"{name} from D = {rows['D'].min()}" for name, rows in near.groupby("model")]
     return f"Half of the headlines exact at {db:.0f} dB: {', '.join(found) or 'no control at these sizes'}"
+
+
+def by_pooling(ax: Axes, poolings: pd.DataFrame, sizes: pd.DataFrame, ylabel: str) -> Axes:
+    """One of `MEASURES` against D without noise: learned poolings of equal training, and the controls of `by_size`.
+
+    poolings: rows of `efficiency` with the column model; sizes: as in `by_size`.
+    """
+    every = pd.concat([poolings, sizes[sizes["model"].isin(CONTROLS)]], ignore_index=True)
+    clean, styles = every[np.isinf(every["snr_db"])], looks(poolings["model"])
+    for name, rows in clean.groupby("model", sort=False):
+        y, low, high = (rows[key] for key in MEASURES[ylabel])
+        plots.line_with_band(ax, rows["D"], y, low, high, name, **styles[name])
+    dims = sorted(set(clean["D"]))
+    ax.set(xscale="log", ylim=(-0.02, 1.02))
+    ax.set_xticks(dims, list(map(str, dims)))
+    ax.minorticks_off()
+    return plots.label_axes(ax, "D, numbers in the vector", ylabel)
+
+
+def pooling_title(poolings: pd.DataFrame) -> str:
+    """What the best and the worst of `by_pooling` give back in as many numbers, the most that both have, as a title."""
+    clean = poolings[np.isinf(poolings["snr_db"])]
+    shared = set.intersection(*(set(rows["D"]) for _, rows in clean.groupby("model")))
+    if not shared:
+        return "Poolings of equal training"
+    share = clean[clean["D"] == max(shared)].set_index("model")["generated_accuracy"].sort_values()
+    ends = " and ".join(f"{name} {share[name]:.0%}" for name in dict.fromkeys([share.index[-1], share.index[0]]))
+    steps = ", ".join(f"{n:.0f}" for n in sorted(set(clean["steps"])))
+    return f"After {steps} steps each, in {max(shared)} numbers: of the word pieces {ends}"
 
 
 def half_exact(noisy: pd.DataFrame) -> pd.DataFrame:

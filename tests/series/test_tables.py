@@ -27,6 +27,18 @@ def test_results_are_the_runs_or_the_published_ones(finished, monkeypatch):
     assert tables.find_results(None, "metrics.json") == (finished, "")
 
 
+def test_a_table_of_extra_models_is_the_runs_the_published_ones_or_none(finished):
+    table, note = tables.own_or_published("mine", "08_poolings")
+    assert table is None and "no published run has one" in note
+    paths.write_json(paths.RESULTS / "study" / "metrics.json", [])
+    paths.write_csv(paths.RESULTS / "study" / "tables" / "08_poolings.csv", pd.DataFrame({"D": [64]}))
+    table, note = tables.own_or_published("mine", "08_poolings")
+    assert table["D"].tolist() == [64] and "PUBLISHED" in note
+    paths.write_csv(finished / "tables" / "08_poolings.csv", pd.DataFrame({"D": [32]}))
+    table, note = tables.own_or_published("mine", "08_poolings")
+    assert table["D"].tolist() == [32] and not note
+
+
 def test_results_table(finished):
     """Six columns; the baseline first, D rising; beam and no-vector twins elsewhere; marks; dashes."""
     metrics = tables.load_metrics(finished)

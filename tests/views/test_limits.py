@@ -65,3 +65,19 @@ def test_a_panel_a_level_and_a_curve_a_model():
     limits.limit(ax := plt.subplots()[1], np.array([90.0, 110.0]))
     assert f"{limits.enough(0, 100)} at 0 dB" in ax.get_title() and noise_of_db(0) == 1
     plt.close("all")
+
+
+def test_poolings_stand_beside_the_controls_at_each_size():
+    columns = {"snr_db": np.inf, "steps": 7, "exact_match": 0.5, "exact_low": 0.4, "exact_high": 0.6}
+    rows = [("hybrid", 64, 0.7), ("hybrid", 128, 0.9), ("att_pool", 32, 0.1), ("att_pool", 128, 0.25)]
+    found = pd.DataFrame(rows, columns=["model", "D", "generated_accuracy"]).assign(**columns, low=0.0, high=1.0)
+    noise = found.assign(snr_db=6.0, generated_accuracy=0.0)
+    _, ax = plt.subplots()
+    limits.by_pooling(ax, pd.concat([found, noise]), noisy(), "word pieces right")
+    lines = {line.get_label(): line.get_ydata().tolist() for line in ax.lines}
+    assert lines["hybrid"] == [0.7, 0.9] and lines["att_pool"] == [0.1, 0.25] and lines["packed_ids"] == [1.0]
+    assert "hybrid_384_noise" not in lines  # it had another training
+    title = "After 7 steps each, in 128 numbers: of the word pieces hybrid 90% and att_pool 25%"
+    assert limits.pooling_title(pd.concat([found, noise])) == title
+    apart = found[(found["D"] == 64) | (found["D"] == 32)]
+    assert limits.pooling_title(apart) == "Poolings of equal training"
