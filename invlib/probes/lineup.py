@@ -29,7 +29,7 @@ ROWS = ("hybrid", "att_pool", "mean_decoder")  # of a run's models, those that h
 SIZES = 384, 768  # of packed_ids; the arithmetic code has the first
 PIECES = 30  # of a text, that packed_ids have room for: 99 % of headlines are shorter
 MADE_FOR_DB = 3  # the noise that the arithmetic code is made for
-CODED = 200  # training headlines that its payload sizes are chosen by
+CODED = 200  # training headlines that its payload sizes are chosen by; a small card takes fewer
 
 
 def lineup(run: str | Path | None, settings: Settings, material: Material, data: CardData) -> dict[str, System]:
@@ -107,6 +107,7 @@ def packed(size: int, settings: Settings, material: Material) -> PackedIds:
 def arithmetic(size: int, settings: Settings, material: Material, language_model) -> ArithmeticCode:
     """The arithmetic code of this size, made for `MADE_FOR_DB`."""
     text_code = TextCode(language_model)
-    sizes = payload_sizes(text_code.bits(material.dataset("train", CODED, ()).ids()))
+    coded = material.dataset("train", min(CODED, 10 * settings.n_card), ())
+    sizes = payload_sizes(text_code.bits(coded.ids()))
     shape = components(size, settings, material), size, noise_of_db(MADE_FOR_DB), sizes
     return ArithmeticCode(text_code, material.encoder, *shape, settings.code_weight, settings.max_length)
