@@ -214,7 +214,7 @@ def refresh() -> list[Path]:
             for cell in prose(book):
                 cell.source = fill_blocks(cell.source, folder)
         if nbformat.writes(book) != before:
-            written.append(paths.write_text(path, nbformat.writes(book)))
+            written.append(paths.write_text(path, nbformat.writes(book) + "\n"))
     return written
 
 

@@ -198,7 +198,7 @@ def with_outputs(source: Path, executed: Path, folder: Path) -> str:
             for kind, value in output.get("data", {}).items():
                 if isinstance(value, str):
                     output.data[kind] = of_few_colours(value) if kind == "image/png" else without_paths(value, folder)
-    return nbformat.writes(notebook)
+    return nbformat.writes(notebook) + "\n"
 
 
 def of_few_colours(picture: str) -> str:
