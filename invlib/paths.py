@@ -36,9 +36,8 @@ def find_run(run: str | int | Path | None = None, needs: str = "metrics.json") -
     the file is an error, never passed over in silence.
     """
     places = run_places(run)
-    for place in places:
-        if (place / needs).exists():
-            return place.resolve()
+    for place in [p for p in places if has(p, needs)] or [p for p in places if (p / needs).exists()]:
+        return place.resolve()
     raise FileNotFoundError(
         f"no run with {needs!r} in {[str(p) for p in places]}; "
         "run the notebooks before this one (make run), or name a finished run: run = 'last'"
@@ -50,12 +49,20 @@ def run_places(run: str | int | Path | None) -> list[Path]:
     return [run_folder(run)] if is_named(run) else [RUNS / "lab", RUNS / "last"]
 
 
+def has(run: Path, need: str) -> bool:
+    """Whether a run's folder has a file or folder; `models`: one that the tables show, no control and no ablation."""
+    if need != "models":
+        return (run / need).exists()
+    records = (read_json(file) for file in sorted(run.glob("models/*/training.json")))
+    return any(r.get("purpose", "study") == "study" and r["settings"].get("row") != "no_vector" for r in records)
+
+
 def unmade(run: str | int | Path | None, *needs: str) -> bool:
     """Whether nobody named a run, and one of `needs` is in none of those that `find_run` looks at.
 
     Then a notebook that is opened by itself shows what the repository brings, and says so.
     """
-    return not is_named(run) and not all(any((p / need).exists() for p in run_places(run)) for need in needs)
+    return not is_named(run) and not all(any(has(p, need) for p in run_places(run)) for need in needs)
 
 
 def is_named(run: str | int | Path | None) -> bool:

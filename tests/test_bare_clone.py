@@ -13,7 +13,7 @@ from invlib.series.notebooks import notebooks_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NAMES = [path.stem for path in notebooks_of(paths.NOTEBOOKS)]
-READ = ("04", "05", "06", "07", "08", "09", "10", "12")  # what they need, a run leaves behind
+READ = ("04", "05", "06", "07", "08", "09", "10", "11", "12", "ap")  # what they need, a run leaves behind
 
 
 @pytest.fixture(scope="module")

@@ -69,10 +69,18 @@ def test_a_run_that_is_named_and_lacks_the_file_is_not_passed_over(run, monkeypa
         find_run()
 
 
+def training(row, purpose):
+    return {"settings": {"row": row}, "purpose": purpose}
+
+
 def test_nothing_is_made_where_nobody_names_a_run_and_none_has_all_that_is_needed(run, monkeypatch):
     assert unmade(None, "models") and not unmade("test", "models")  # a run that is named is asked, and may fail
     put(paths.RUNS / "lab", "metrics.json")
-    put(paths.RUNS / "last", "models/rnn_8/config.json")
+    for name, row, purpose in (("no_vector_8", "no_vector", "study"), ("hybrid_8_plain", "hybrid", "ablation")):
+        write_json(paths.RUNS / "lab" / "models" / name / "training.json", training(row, purpose))
+    assert unmade(None, "models")  # a control and an ablation, which a notebook may have trained, are no run
+    write_json(paths.RUNS / "last" / "models" / "rnn_8" / "training.json", training("rnn", "study"))
+    assert find_run(None, "models") == (paths.RUNS / "last").resolve()
     assert not unmade(None, "metrics.json", "models") and unmade(None, "metrics.json", "tables/09_speed.csv")
     monkeypatch.setenv("INVLIB_RUN", str(run))
     assert not unmade(None, "tables/09_speed.csv")

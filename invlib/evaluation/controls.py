@@ -13,7 +13,7 @@ from invlib.settings import Settings, select_row
 from invlib.training.record import TrainingRecord, model_hash, records
 from invlib.training.train import train
 
-SHIPPED = paths.DATA / "models" / "no_vector_384"  # the reference language model of the repository
+SHIPPED = paths.DATA / "models" / "no_vector_384"  # the repository's language model
 NO_VECTOR_SLOT = 24  # numbers of a slot of a no-vector control: a constant carries nothing, so any width would do
 
 

@@ -80,13 +80,13 @@ def half_way(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
     labels |= {"bits": "bits per token,\nover a real headline's"}
     for ax, (measure, label) in zip(axes, labels.items(), strict=True):
         bars(ax, parts, "midpoints", measure, label, ("neighbours", "random"))
-        ax.axvline(1 if measure == "bits" else 0, color="0.3")
+        ax.axvline(LANGUAGE if measure == "bits" else 0, color="0.3")
         ax.get_legend().remove()
         near = parts[(parts["of"] == "neighbours") & (parts["part"] == "midpoints") & (parts["measure"] == measure)]
         beyond = near[near["mean"] <= LANGUAGE if measure == "bits" else near["low"] > 0]["system"].tolist()
         who = beyond[0] if len(beyond) == 1 else f"{len(beyond)} of {len(near)} systems"
         over = {"beyond_end": "Beyond the better headline", "beyond_nearest": "Beyond the nearest real one"}
-        ax.set_title(f"{over.get(measure, f'Bits at most {LANGUAGE}')}:\n{who}")
+        ax.set_title(f"{over.get(measure, f'Bits at most {LANGUAGE}')}:\nof neighbours {who}")
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return axes
 

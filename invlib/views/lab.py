@@ -161,7 +161,7 @@ def bits_html(space: Space, text: str, code: TextCode | None) -> str:
         return ""
     ids = space.model.encoder.input_ids([text], space.model.config.max_length)
     return line_of_text(
-        f"To the reference language model, which sees no vector, the sentence is {code.bits(ids)[0]:.0f} bits."
+        f"To a language model of headlines, which sees no vector, the sentence is {code.bits(ids)[0]:.0f} bits."
     )
 
 
@@ -273,22 +273,6 @@ def beside_html(spaces: Sequence[Space], texts: Sequence[str]) -> str:
     return table_html([{"vector": s.name, "decoded": t} for s, t in zip(spaces, texts, strict=True)])
 
 
-# 8. Two models
-
-
-def models_html(models: Mapping[str, InvertibleSentenceModel], text: str) -> str:
-    """What each model decodes of its own vector of a sentence, a row each, and the piece that it doubts most."""
-    rows: list[dict[str, Cell]] = []
-    for name, model in models.items():
-        z = model.encode([text])
-        ids, encoder = model.generate_ids(z)[0], model.encoder
-        found = compare(encoder, text, ids, model.text([ids])[0], model.token_probabilities(z, [ids])[0])
-        p, piece = min(zip(found.probabilities or (), found.pieces, strict=True), default=(1.0, ""))
-        doubt = f"{piece} {probability(p)}"
-        rows.append({"model": name, "numbers": str(z.shape[1]), "decoded": found, "least sure of": doubt})
-    return table_html(rows, legend=True)
-
-
 # 9. A race
 
 
@@ -327,3 +311,19 @@ def sentences_html(table: pd.DataFrame) -> str:
             for row in table[["text", "decoded", "exact"]].to_dict("records")
         ]
     )
+
+
+# 11. Two models
+
+
+def models_html(models: Mapping[str, InvertibleSentenceModel], text: str) -> str:
+    """What each model decodes of its own vector of a sentence, a row each, and the piece that it doubts most."""
+    rows: list[dict[str, Cell]] = []
+    for name, model in models.items():
+        z = model.encode([text])
+        ids, encoder = model.generate_ids(z)[0], model.encoder
+        found = compare(encoder, text, ids, model.text([ids])[0], model.token_probabilities(z, [ids])[0])
+        p, piece = min(zip(found.probabilities or (), found.pieces, strict=True), default=(1.0, ""))
+        doubt = f"{piece} {probability(p)}"
+        rows.append({"model": name, "numbers": str(z.shape[1]), "decoded": found, "least sure of": doubt})
+    return table_html(rows, legend=True)

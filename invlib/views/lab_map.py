@@ -51,13 +51,13 @@ def colouring(space: Space, by: str = COLOURS[0]) -> Colouring:
 def topics(texts: Sequence[str], vectors: np.ndarray) -> Colouring:
     """A topic for each text, by k-means over the directions of its vectors (N, D).
 
-    A topic is called by the two words that tell its texts best from the others (tf-idf).
+    A topic is called by the two words that weigh most in its texts (mean tf-idf).
     """
     which = KMeans(min(TOPICS, len(texts)), n_init=4, random_state=0).fit_predict(unit(vectors))
     words = TfidfVectorizer(stop_words="english", token_pattern=r"[^\W\d_]{2,}")
     weights, known = words.fit_transform(texts).toarray(), words.get_feature_names_out()
     best = [weights[which == k].mean(0).argsort(kind="stable")[:-3:-1] for k in range(which.max() + 1)]
-    return Colouring(which, "topic, by its most telling words", tuple(", ".join(known[row]) for row in best))
+    return Colouring(which, "topic, by the words that weigh most", tuple(", ".join(known[row]) for row in best))
 
 
 def map_figure(

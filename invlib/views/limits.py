@@ -119,7 +119,7 @@ def pooling_title(poolings: pd.DataFrame) -> str:
     share = clean[clean["D"] == max(shared)].set_index("model")["generated_accuracy"].sort_values()
     ends = " and ".join(f"{name} {share[name]:.0%}" for name in dict.fromkeys([share.index[-1], share.index[0]]))
     steps = ", ".join(f"{n:.0f}" for n in sorted(set(clean["steps"])))
-    return f"After {steps} steps each, in {max(shared)} numbers: of the word pieces {ends}"
+    return f"Word pieces right in {max(shared)} numbers after {steps} steps: {ends}"
 
 
 def half_exact(noisy: pd.DataFrame) -> pd.DataFrame:

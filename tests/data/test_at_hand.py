@@ -62,6 +62,7 @@ def test_a_notebook_without_run_and_headlines_takes_a_few_synthetic_ones(tmp_pat
     own = load_preset("study", data=str(tmp_path / "own.csv"))
     (tmp_path / "own.csv").write_text("Headlines\nOil rises\n")
     assert explored(own, None) == own
-    (tmp_path / "runs" / "last" / "models").mkdir(parents=True)
+    record = tmp_path / "runs" / "last" / "models" / "rnn_8" / "training.json"
+    paths.write_json(record, {"settings": {"row": "rnn"}, "purpose": "study"})
     assert explored(settings, None) == settings and no_run(None) == ""
     assert explored(settings, None, "language_models") != settings

@@ -44,6 +44,13 @@ def html(box):
     return find(box, ipywidgets.HTML).value
 
 
+def saved(spaces, folder):
+    """The folders of the spaces' models, by name."""
+    for space in spaces:
+        space.model.save_pretrained(folder / space.name)
+    return {f"{space.name} <i>": folder / space.name for space in spaces}
+
+
 BOXES = {
     "sentence": lambda spaces, tmp: lab_boxes.sentence_box(spaces[:2], A),
     "line": lambda spaces, tmp: lab_boxes.line_box(spaces[:2], A, B, steps=5),
@@ -53,6 +60,7 @@ BOXES = {
     "neighbours": lambda spaces, tmp: lab_boxes.neighbours_box(spaces[0], A),
     "beside": lambda spaces, tmp: lab_boxes.beside_box(spaces, A, B),
     "map": lambda spaces, tmp: lab_map.map_box(spaces[:2]),
+    "models": lambda spaces, tmp: lab_boxes.models_box(saved(spaces[:2], tmp), A),
     "race": lambda spaces, tmp: lab_boxes.race_box(spaces[1].model, A, QUICK),
     "sentences": lambda spaces, tmp: lab_boxes.sentences_box(spaces[0].model, [A, B], tmp / "mine.csv"),
 }
@@ -154,7 +162,7 @@ def test_figures_have_what_they_show(spaces):
     assert len(ax.patches) == 64 and [t.get_text() for t in ax.get_legend().get_texts()] == ["semantic prefix", "code"]
     assert len(lab.vector_figure(plain, A).axes[0].patches) == 32
     lines = {s.name: interpolate(s.model, A, B, steps=5) for s in (learned, packed)}
-    assert [ax.get_title() for ax in lab.line_figure(lines).axes] == ["learned", "packed"]
+    assert [ax.get_title("left") + ax.get_title() for ax in lab.line_figure(lines).axes] == ["learned", "packed"]
     flat = plane(learned.headlines.vectors)
     fig = lab_map.map_figure(learned, flat, (0.0, 0.0))
     assert len(fig.axes[0].collections[0].get_offsets()) == 12 and len(fig.axes[0].lines) == 1
