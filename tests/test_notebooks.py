@@ -177,7 +177,7 @@ def test_the_glossary():
     assert not [name for name, words in entries.items() if len(words) > 300]
     terms = """
         AttentionPooling, Beam search, BERTScore, Bits per token, Capacity, Code, Corrector, Cosine, Cramming, Entropy,
-        Exact match, Greedy search, Guided search, Hybrid, Interpolation, Inverter, Memory tokens, No-vector control,
+        Exact match, Greedy search, Hybrid, Interpolation, Inverter, Memory tokens, No-vector control,
         One step, packed_ids, Paired difference, Pooling, Position start, Prefix, Quantisation, Rank correlation,
         Recall@10, Recovered bits, Reference language model, Run, Sampling, Sentence embedding, sent_sim_loss,
         Shuffled control, Slot, Splice by hand, Temperature, Token gain, Top-k, Utilisation, Word piece

@@ -60,12 +60,13 @@ def card_parts(system: System, data: CardData) -> pd.DataFrame:
     """Every part of the card that a system can have, in one table: part, of, measure, n, mean, low, high (95 %).
 
     What needs vectors is left out for a system without, and interventions for one without a prefix; of one that takes
-    seconds a text only what lies half way is measured.
+    seconds a text only what lies half way, and along a direction, is measured.
     """
     parts = {"midpoints": midpoints}
+    if system.has_vectors:
+        parts["directions"] = directions
     if system.has_vectors and not system.costly:
-        parts |= {"fragility": fragility, "directions": directions, "hard_negatives": hard_negatives}
-        parts |= {"lengths": neighbours_lengths}
+        parts |= {"fragility": fragility, "hard_negatives": hard_negatives, "lengths": neighbours_lengths}
     if system.prefix and not system.costly:
         parts["interventions"] = interventions
     every = [measure(system, data).assign(part=name) for name, measure in parts.items()]

@@ -177,6 +177,8 @@ def test_the_card_is_one_row_of_at_most_fourteen_columns(exact, card_data):
         "fragility", "midpoints", "directions", "hard_negatives", "interventions", "lengths"
     }  # fmt: skip
     assert set(parts["splice"]["part"]) == {"midpoints"} and list(parts["packed"])[:7] == COLUMNS
+    slow = card_parts(dataclasses.replace(exact, costly=True), card_data)
+    assert set(slow["part"]) == {"midpoints", "directions"}
     table = card_table(parts)
     assert list(table) == ["system", *CARD] and len(table.columns) <= 14 and list(table["system"]) == list(parts)
     assert card(parts["packed"])["exact"] == 1 and np.isnan(card(parts["splice"])["exact"])
