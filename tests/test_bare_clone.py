@@ -48,7 +48,7 @@ def test_a_notebook_runs_on_a_bare_clone(executed, name):
     assert found["error"] is None
     assert "SYNTHETIC" in found["printed"]
     if name[:2] in READ:
-        assert "NO RUN on this machine" in found["printed"][:600]
+        assert "NO RUN on this machine" in found["printed"][:1500]  # below the table of settings
 
 
 def test_what_another_run_measured_is_labelled(executed):
