@@ -17,9 +17,11 @@ import torch
 from invlib import paths
 from invlib.device import device
 from invlib.encoders.batches import StatesDataset
+from invlib.encoders.frozen import load_encoder
 from invlib.encoders.material import Material, load_material
 from invlib.evaluation.controls import find_reference, no_vector_name, shuffled_vectors
 from invlib.measures.intervals import ratio
+from invlib.measures.judge import Judge
 from invlib.measures.metrics import differences, measure
 from invlib.measures.scorers import bertscore, paraphrase_similarity, scorer_names
 from invlib.measures.similarity import recall_at_k
@@ -50,6 +52,7 @@ class Measuring:
     n: headlines that are decoded freely, the first of the split. reference_nats (N,): each headline's cross-entropy
     under the run's reference language model, and the model's hash; None where the run has none. no_vector: the figures
     of the no-vector controls by name, measured once for all models; one whose control is not among them has None.
+    judge: a second encoder that compares texts, and headlines with each other; None where the settings name none.
     """
 
     material: Material
@@ -60,6 +63,7 @@ class Measuring:
     reference_nats: np.ndarray | None = None
     reference_hash: str | None = None
     no_vector: dict[str, dict] = field(default_factory=dict)
+    judge: Judge | None = None
 
     def dataset(self, model: InvertibleSentenceModel) -> StatesDataset:
         """The split's headlines with the encoder's layers that this model reads."""
@@ -76,13 +80,14 @@ def prepare(
 ) -> Measuring:  # fmt: skip
     """Find and measure what the models of a run share: the reference language model and their no-vector controls.
 
-    settings: how is measured (n_generate, n_bootstrap, scorers); models: the settings of the models to be measured;
+    settings: how is measured (n_generate, n_bootstrap, scorers, judge); models: those of the models to be measured;
     run: the folder that has the controls, or None. ValueError for an unknown split.
     """
     if split not in material.states:
         raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
     size = len(material.states[split])
-    measuring = Measuring(material, settings, split, min(settings.n_generate or size, size), num_beams)
+    judge = Judge(load_encoder(settings.judge), settings.max_length) if settings.judge else None
+    measuring = Measuring(material, settings, split, min(settings.n_generate or size, size), num_beams, judge=judge)
     if run is None:
         return measuring
     folders = {name: paths.run_folder(run) / "models" / name for name in dict.fromkeys(map(no_vector_name, models))}
@@ -109,17 +114,18 @@ def measure_control(folder: Path, record: TrainingRecord, measuring: Measuring, 
     dataset = m.dataset(model)
     forced = teacher_forced(model, dataset, top_k=(1,))
     vectors = forced["sentence_embedding"][: m.n]
-    generated = generate_and_score(model, vectors, dataset, m.settings, m.num_beams) if generates else {}
+    generated = generate_and_score(model, vectors, dataset, m.settings, m.num_beams, m.judge) if generates else {}
     return Control(folder.name, record, forced, generated)
 
 
 def generate_and_score(
-    model: Codec, vectors: np.ndarray, dataset: StatesDataset, settings: Settings, num_beams: int = 1, **search: Any
-) -> dict:
+    model: Codec, vectors: np.ndarray, dataset: StatesDataset, settings: Settings, num_beams: int = 1,
+    judge: Judge | None = None, **search: Any,
+) -> dict:  # fmt: skip
     """What the model decodes from the vectors (N, D), against the data set's first N headlines, one entry a headline.
 
-    Arrays right, positions, exact, bertscore_f1, paraphrase_similarity; lists decoded and reference (texts), ids and
-    reference_ids. `search` goes to `generate_ids`.
+    Arrays right, positions, exact, bertscore_f1, paraphrase_similarity and, with a judge, judged_similarity; lists
+    decoded and reference (texts), ids and reference_ids. `search` goes to `generate_ids`.
     """
     constant = len(vectors) > 1 and not search and (vectors == vectors[:1]).all()  # a constant is decoded once
     ids = model.generate_ids(vectors[:1] if constant else vectors, num_beams=num_beams, **search)
@@ -131,6 +137,7 @@ def generate_and_score(
         "decoded": decoded, "reference": reference, "ids": ids, "reference_ids": full,
         "bertscore_f1": bertscore(decoded, reference, settings.scorers),
         "paraphrase_similarity": paraphrase_similarity(decoded, reference, settings.scorers),
+        **({"judged_similarity": judge.cosines(decoded, reference)} if judge else {}),
     }  # fmt: skip
 
 
@@ -143,11 +150,15 @@ def text_metrics(forced: dict, generated: dict, reference_nats: np.ndarray | Non
     return {**a, **b, "ci95": ci95_a | ci95_b}
 
 
-def vector_arrays(vectors: np.ndarray, sentence: np.ndarray) -> dict:
-    """The arrays of the metrics of vectors (N, D) beside the encoder's own (N, H); none for too few, or a constant."""
+def vector_arrays(vectors: np.ndarray, sentence: np.ndarray, judged: np.ndarray | None = None) -> dict:
+    """The arrays of the metrics of vectors (N, D) beside the encoder's own (N, H); none for too few, or a constant.
+
+    judged (N, H'): the judge's embeddings of the same headlines.
+    """
     if len(vectors) < 12 or np.ptp(vectors, axis=0).max() < 1e-9:
         return {}
-    return {"vectors": vectors, "sentence": sentence, "recall_at_10": recall_at_k(vectors, sentence)}
+    found = {"vectors": vectors, "sentence": sentence, "recall_at_10": recall_at_k(vectors, sentence)}
+    return found if judged is None else found | {"judged": judged}
 
 
 def evaluate(
@@ -167,9 +178,10 @@ def evaluate(
     dataset = m.dataset(model)
     forced = teacher_forced(model, dataset)
     vectors = forced["sentence_embedding"]
-    generated = generate_and_score(model, vectors[: m.n], dataset, m.settings, m.num_beams)
+    generated = generate_and_score(model, vectors[: m.n], dataset, m.settings, m.num_beams, m.judge)
     own = text_metrics(forced, generated, m.reference_nats, m.settings.n_bootstrap)
-    meaning, meaning_ci = measure("vectors", vector_arrays(vectors, dataset.sentence), m.settings.n_bootstrap)
+    judged = m.judge.embed(model.text(dataset.ids())) if m.judge else None
+    meaning, meaning_ci = measure("vectors", vector_arrays(vectors, dataset.sentence, judged), m.settings.n_bootstrap)
     own["ci95"] |= meaning_ci
     settings = record.settings if record else m.settings
     scorer = scorer_names(m.settings.scorers)
@@ -190,6 +202,7 @@ def evaluate(
         "data_hash": material.corpus.data_hash, "data_source": material.corpus.source, "device": str(device()),
         **own, **meaning,
         "top_k": {str(k): ratio(forced[f"hits_{k}"], forced["tokens"]) for k in TOP_K},
+        "judge": m.judge and m.judge.name,
         "bertscore_model": scorer["bertscore"], "paraphrase_model": scorer["paraphrase"],
         "reference_bits": bits, "reference_model": m.reference_hash,
         "utilisation": None if bits is None else own["recovered_bits"] / settings.embedding_dim,
@@ -221,7 +234,7 @@ def shuffled_vector(
     """
     shuffled, n = shuffled_vectors(ours["sentence_embedding"]), m.settings.n_bootstrap
     forced = teacher_forced(model, dataset, vectors=shuffled, top_k=(1,))
-    decoded = generate_and_score(model, shuffled[: m.n], dataset, m.settings, m.num_beams)
+    decoded = generate_and_score(model, shuffled[: m.n], dataset, m.settings, m.num_beams, m.judge)
     better = differences("teacher_forced", ours, forced, n) | differences("generated", generated, decoded, n)
     return text_metrics(forced, decoded, m.reference_nats, n) | {"better_by": better}
 

@@ -14,7 +14,7 @@ from invlib.rows import ROWS, SIZED, model_name, split_row_name
 from invlib.settings import Settings, row_names
 from invlib.training.record import TrainingRecord, model_hash, records
 
-MEASURING = ("scorers", "n_generate", "n_search", "n_bootstrap")  # taken from the settings that measure
+MEASURING = ("scorers", "judge", "n_generate", "n_search", "n_bootstrap")  # taken from the settings that measure
 SHIPPED = "hybrid_384_long"  # the model that the repository carries
 INVERTER = "mean_decoder_384_corrector"  # and one of MiniLM's own vectors, whose one pass gets most words, not all
 IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json
@@ -75,8 +75,8 @@ def load_run(
 ) -> TrainedRun:
     """The trained models of a run (as `paths.find_run` finds it), without no-vector controls and ablations.
 
-    A model keeps the settings it was trained with; `settings` says how it is measured (scorers, n_generate, n_search,
-    n_bootstrap) and, where it names one, the data.
+    A model keeps the settings it was trained with; `settings` says how it is measured (scorers, judge, n_generate,
+    n_search, n_bootstrap) and, where it names one, the data.
     rows, encoder, seed: where given, only models with these. Where nobody names a run or models and none is there, they
     are the repository's (`shipped_run`).
     Raises FileNotFoundError where no run has models, ValueError where none is left, where their settings of the

@@ -34,7 +34,7 @@ class Metric:
     arrays: the names of the arrays, one entry a headline, of which `total` makes the figure.
     interval: interval(total, *arrays, n=resamples) gives the 95 % interval; None for a figure that has none.
     controlled: whether the controls' figure is shown beside it. about: "text" or "vector", the table it stands in.
-    label: of an axis; short: of a table's column.
+    label: of an axis; short: of a table's column. scorer: the key of metrics.json that names the model that scored.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Metric:
     digits: int = 3
     controlled: bool = False
     about: str = "text"
+    scorer: str | None = None
 
     def measure(self, found: dict, n_bootstrap: int) -> tuple[float | None, list[float] | None]:
         """The figure and its 95 % interval from arrays (N,) by name; None where an array was not measured."""
@@ -73,10 +74,15 @@ METRICS = (
     Metric("bleu", "generated", ("decoded", "reference"), bleu, "BLEU", "BLEU", None, digits=1),
     Metric(
         "bertscore_f1", "generated", ("bertscore_f1",), mean, "BERTScore F1", "BERTScore", controlled=True,
+        scorer="bertscore_model",
     ),
     Metric(
         "paraphrase_similarity", "generated", ("paraphrase_similarity",), mean, "paraphrase similarity", "paraphrase",
-        controlled=True,
+        controlled=True, scorer="paraphrase_model",
+    ),
+    Metric(
+        "judged_similarity", "generated", ("judged_similarity",), mean, "similarity of meaning, by the judge",
+        "similarity by the judge", controlled=True, scorer="judge",
     ),
     Metric(
         "recovered_bits", "teacher_forced", ("recovered_bits",), mean, "recovered bits per headline", "recovered bits",
@@ -85,6 +91,10 @@ METRICS = (
     Metric(
         "rank_correlation", "vectors", ("vectors", "sentence"), rank_correlation, "rank correlation with the encoder",
         "rank correlation with the encoder", resampled_ranks, digits=2, about="vector",
+    ),
+    Metric(
+        "judged_correlation", "vectors", ("vectors", "judged"), rank_correlation, "rank correlation with the judge",
+        "rank correlation with the judge", resampled_ranks, digits=2, about="vector", scorer="judge",
     ),
     Metric("recall_at_10", "vectors", ("recall_at_10",), mean, "recall@10 of the encoder's neighbours", "recall@10",
            digits=2, about="vector"),
@@ -105,11 +115,11 @@ def measure(of: str, found: dict, n_bootstrap: int) -> tuple[dict, dict]:
 def differences(of: str, ours: dict, theirs: dict, n_bootstrap: int) -> dict[str, list[float]]:
     """By how much a model is better than its control, each controlled metric: {name: [difference, low, high]}.
 
-    Paired, for both see the same headlines: see `paired_difference`.
+    Paired, for both see the same headlines: see `paired_difference`. Left out is what was not measured.
     """
     return {
         m.name: list(paired_difference(
             tuple(ours[a] for a in m.arrays), tuple(theirs[a] for a in m.arrays), m.total, n_bootstrap
         ))
-        for m in METRICS if m.of == of and m.controlled
+        for m in METRICS if m.of == of and m.controlled and all(a in part for part in (ours, theirs) for a in m.arrays)
     }  # fmt: skip

@@ -8,33 +8,13 @@ import pandas as pd
 
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.material import Material
+from invlib.measures.judge import Judge
 from invlib.measures.similarity import unit
 from invlib.probes.between_vectors import bits_a_token, column_means, disjoint_pairs
 from invlib.probes.systems import System, nearest_headline
 
 NEIGHBOURS = 0.5, 0.8  # cosines between which two headlines are neighbours
 SCALE = 300  # training headlines that give each number's mean and standard deviation, and neighbours
-
-
-class Judge:
-    """An encoder that compares texts; each text is read once."""
-
-    def __init__(self, encoder: FrozenEncoder, max_length: int):
-        self.encoder, self.max_length = encoder, max_length
-        self._known: dict[str, np.ndarray] = {}
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """The texts' embeddings of length 1, (N, H) float32; zeros for an empty text, whose cosine is 0 to all."""
-        new = sorted({text for text in texts if text.strip()} - set(self._known))
-        if new:
-            vectors = unit(self.encoder.sentence_embedding(new, self.max_length).numpy())
-            self._known |= dict(zip(new, vectors, strict=True))
-        nothing = np.zeros(self.encoder.hidden_size, dtype=np.float32)
-        return np.stack([self._known.get(text, nothing) for text in texts])
-
-    def cosines(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
-        """Of each pair of texts, (N,)."""
-        return (self.embed(texts) * self.embed(others)).sum(1)
 
 
 @dataclass(frozen=True)
@@ -80,9 +60,10 @@ class CardData:
             raise ValueError(f"{len(kept['test'])} test headlines are too few for two pairs; give at least 4")
         texts, sentence = list(material.corpus.splits["train"]["text"]), unit(data["test"].sentence[kept["test"]])
         pairs = {"neighbours": neighbours(sentence, n, seed), "random": disjoint_pairs(len(sentence), n, seed)}
-        name = str(judge.name).rstrip("/").rpartition("/")[2] if judge else f"{encoder.name}, which also encodes"
+        compares = Judge(judge or encoder, longest)
+        name = compares.name if judge else f"{encoder.name}, which also encodes"
         return cls(
-            encoder, longest, Judge(judge or encoder, longest), name, reference,
+            encoder, longest, compares, name, reference,
             [texts[k].lower() for k in kept["train"]], encoder.text([ids["test"][k] for k in kept["test"]]), pairs,
             nearest_headline(encoder, ids["train"], data["train"].sentence, longest), n, n_bootstrap, seed,
         )  # fmt: skip

@@ -12,7 +12,6 @@ from invlib.series import tables
 
 VERDICTS = ("reproduced", "differs", "not comparable")
 CONDITIONS = ("preset", "data_hash", "encoder", "split", "seed")  # equal where figures may be compared; the seed splits
-SCORERS = {"bertscore_f1": "bertscore_model", "paraphrase_similarity": "paraphrase_model"}
 UNPAIRED = (
     "Result files hold no scores headline by headline, so the two runs can't be paired: the intervals are all there "
     "is. 'reproduced' says that they overlap, and not that the figures are equal."
@@ -43,15 +42,15 @@ def figures(ours: dict, theirs: dict) -> Iterator[tuple]:
     for metric in METRICS:
         mine, other = ((row.get("ci95") or {}).get(metric.name) for row in (ours, theirs))
         if mine and other:
-            why = unequal(ours, theirs, metric.name)
+            why = unequal(ours, theirs, metric.scorer)
             verdict = "reproduced" if mine[0] <= other[1] and other[0] <= mine[1] else "differs"
             values = (ours[metric.name], *mine, theirs[metric.name], *other)
             yield name_of(ours), ours["search"], metric.name, *values, "not comparable" if why else verdict, why
 
 
-def unequal(ours: dict, theirs: dict, metric: str) -> str:
+def unequal(ours: dict, theirs: dict, scorer: str | None) -> str:
     """What makes two figures incomparable, in words; empty where nothing does. What nobody recorded is unknown."""
-    conditions = [*CONDITIONS, *filter(None, [SCORERS.get(metric)])]
+    conditions = [*CONDITIONS, *filter(None, [scorer])]
     pairs = [(name.replace("_", " "), ours.get(name), theirs.get(name)) for name in conditions]
     return ", ".join(f"{name} {a}, not {b}" for name, a, b in pairs if a is None or a != b)
 

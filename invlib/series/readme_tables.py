@@ -25,7 +25,7 @@ from invlib.series.tables import (
     with_interval,
 )
 
-PROVENANCE = ("preset", "seed", "data_source", "data_hash", "encoder", "scorers", "device")
+PROVENANCE = ("preset", "seed", "data_source", "data_hash", "encoder", "scorers", "judge", "device")
 ATTACKS = {  # of 12_attacks.csv, as README.md calls them
     "nearest training headline": "nothing inverted: the nearest training headline",
     "greedy": "one pass of the inverter",
@@ -109,9 +109,9 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def provenance(folder: str | Path) -> str:
-    """One line on what made a run's numbers: preset, seed, data, encoder, scorers, device, versions."""
+    """One line on what made a run's numbers: preset, seed, data, encoder, scorers, judge, device, versions."""
     first: dict = next(iter(load_metrics(folder).to_dict("records")), {})
-    record = {key: first.get(key) for key in PROVENANCE} | settings_of(folder)
+    record = {key: first.get(key) for key in PROVENANCE} | settings_of(folder) | {"judge": first.get("judge")}
     words = [f"{key.replace('_', ' ')} {record[key]}" for key in PROVENANCE if record.get(key) is not None]
     if record.get("scorers") is not None and record.get("scorers") == record.get("encoder"):
         words.append("the scorer is the encoder itself")

@@ -221,12 +221,12 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for row in rows:
         name = {"model": label(row), "D": f"{row['embedding_dim']}", "search": row.get("search") or NONE}
         top_k, seconds = row.get("top_k") or {}, row.get("train_seconds")
-        scorer = {"bertscore_f1": row.get("bertscore_model"), "paraphrase_similarity": row.get("paraphrase_model")}
         text, vector = (
             {
-                m.short + (f" ({scorer[m.name] or NONE})" if m.name in scorer else ""):
+                m.short + (f" ({row.get(m.scorer) or NONE})" if m.scorer else ""):
                     marked(row, with_interval(row, m.name, m.digits), m.name)
-                for m in METRICS if m.about == about
+                for m in METRICS
+                if m.about == about and (m.scorer != "judge" or any(other.get("judge") for other in rows))
             }
             for about in ("text", "vector")
         )  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from invlib.encoders.material import Material
 from invlib.encoders.token_states import token_states
 from invlib.evaluation import evaluate as module
 from invlib.evaluation.evaluate import evaluate, generate_and_score, prepare, time_models
+from invlib.measures.similarity import rank_correlation, unit
 from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import select_row
@@ -84,6 +86,30 @@ def test_times_are_the_median_of_one_sitting(trained, tiny_model, tiny_material,
         "encode_ms": pytest.approx(1000 / 16), "decode_ms": pytest.approx(1000 / 16),
         "threads": torch.get_num_threads(),
     }  # fmt: skip
+
+
+def test_a_second_encoder_judges_texts_and_vectors(trained, tiny_material, tiny_folder):
+    """Of decoded text and headline, and of the vectors' cosines with its own."""
+    run, model, settings = trained
+    settings = replace(settings, judge=tiny_folder)
+    measuring = prepare(settings, [settings], run, tiny_material)
+    row = evaluate(model, measuring)
+    data = tiny_material.dataset("test")
+    headlines, vectors = model.text(data.ids()), model.vectors_of(data)
+    own = unit(measuring.judge.encoder.sentence_embedding(headlines, settings.max_length).numpy())
+    decoded = unit(measuring.judge.encoder.sentence_embedding(model.decode(vectors), settings.max_length).numpy())
+    assert row["judge"] == Path(tiny_folder).name
+    assert row["judged_similarity"] == pytest.approx((own * decoded).sum(1)[: row["n"]].mean(), abs=1e-3)
+    assert row["judged_correlation"] == pytest.approx(rank_correlation(vectors, own), abs=1e-3)
+    low, high = row["ci95"]["judged_similarity"]
+    assert low <= row["judged_similarity"] <= high and "judged_correlation" in row["ci95"]
+    wrong = row["controls"]["shuffled_vector"]
+    assert wrong["judged_similarity"] < low and wrong["better_by"]["judged_similarity"][1] > 0
+
+
+def test_without_a_judge_nothing_is_said_of_it(row):
+    assert row["judge"] is row["judged_similarity"] is row["judged_correlation"] is None
+    assert "judged_similarity" not in row["controls"]["shuffled_vector"]["better_by"]
 
 
 def test_all_models_of_a_run_share_what_is_prepared(trained, tiny_material, monkeypatch):
