@@ -98,5 +98,6 @@ def noise(ax: Axes, table: pd.DataFrame) -> Axes:
         ax.annotate(label, (named, part["generated_accuracy"][named]), (x, y), textcoords="offset points", ha=side,
                     color=COLOURS[look])  # fmt: skip
     ax.set_xticks(range(len(levels)), ["none", *(f"{level:.0f}" for level in levels[1:])])
-    ax.set(ylim=(-0.04, 1.1), title="A hybrid can learn to stand noise; an\narithmetic code, unlearned, stands more")
+    title = "A hybrid learns to stand noise; an unlearned\ncode, made for each level, stands more"
+    ax.set(ylim=(-0.04, 1.1), title=title)
     return plots.label_axes(ax, "signal-to-noise ratio (dB), D = 384; more noise →", "word pieces given back")
