@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from invlib import paths
 from invlib.encoders.material import Material
 from invlib.inversion.invert import Chain
@@ -14,13 +12,12 @@ from invlib.inversion.meaning import BETWEEN, MeaningReader
 from invlib.inversion.train_corrector import SHIPPED as SHIPPED_INVERTER
 from invlib.measures.channel import noise_of_db
 from invlib.models.arithmetic_code import ArithmeticCode, payload_sizes
-from invlib.models.config import prefix_size
 from invlib.models.model import InvertibleSentenceModel
 from invlib.models.packed_ids import BITS, PackedIds
-from invlib.models.pooling import fit_components
 from invlib.models.text_code import TextCode
 from invlib.probes import systems
 from invlib.probes.card_data import CardData
+from invlib.probes.robustness import prefix_of_size
 from invlib.probes.systems import System
 from invlib.settings import Settings
 from invlib.training.record import records
@@ -90,15 +87,9 @@ def read_by_meaning(trained: Mapping[str, InvertibleSentenceModel], chain: Chain
     return found
 
 
-def components(size: int, settings: Settings, material: Material) -> np.ndarray:
-    """The prefix that `hybrid` has at this size, as a PCA (H, p) of the training headlines' embeddings."""
-    p = min(prefix_size(size), material.encoder.hidden_size)
-    return fit_components(np.asarray(material.states["train"].sentence), p)
-
-
 def packed(size: int, settings: Settings, material: Material) -> PackedIds:
     """The control of this size with the fewest bits a number at which `PIECES` fit, or the most bits of all."""
-    shape = components(size, settings, material), size
+    shape = prefix_of_size(material, size), size
     each = (PackedIds(material.encoder, *shape, bits, settings.code_weight, settings.max_length) for bits in BITS)
     made = list(each)
     return next((model for model in made if model.capacity >= min(PIECES, settings.max_length - 1)), made[-1])
@@ -109,5 +100,5 @@ def arithmetic(size: int, settings: Settings, material: Material, language_model
     text_code = TextCode(language_model)
     coded = material.dataset("train", min(CODED, 10 * settings.n_card), ())
     sizes = payload_sizes(text_code.bits(coded.ids()))
-    shape = components(size, settings, material), size, noise_of_db(MADE_FOR_DB), sizes
+    shape = prefix_of_size(material, size), size, noise_of_db(MADE_FOR_DB), sizes
     return ArithmeticCode(text_code, material.encoder, *shape, settings.code_weight, settings.max_length)

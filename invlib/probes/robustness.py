@@ -84,11 +84,16 @@ def packed_ids_by_bits(
     }
 
 
-def packed_ids_of_size(material: Material, embedding_dim: int, settings: Settings) -> dict[int, PackedIds]:
-    """`packed_ids_by_bits` with a prefix as large as hybrid's of that size, fitted on the training headlines."""
+def prefix_of_size(material: Material, embedding_dim: int) -> np.ndarray:
+    """The prefix that `hybrid` has at this size, as a PCA (H, p) of the training headlines' embeddings."""
     p = min(prefix_size(embedding_dim), material.encoder.hidden_size)
-    components = fit_components(np.asarray(material.states["train"].sentence), p)
-    return packed_ids_by_bits(material.encoder, components, embedding_dim, settings.code_weight, settings.max_length)
+    return fit_components(np.asarray(material.states["train"].sentence), p)
+
+
+def packed_ids_of_size(material: Material, embedding_dim: int, settings: Settings) -> dict[int, PackedIds]:
+    """`packed_ids_by_bits` behind the prefix that `hybrid` has at this size."""
+    shape = prefix_of_size(material, embedding_dim), embedding_dim, settings.code_weight, settings.max_length
+    return packed_ids_by_bits(material.encoder, *shape)
 
 
 def matches_of(model: Codec, dataset: StatesDataset) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from invlib.data.published import DEEPSC_BLEU_1, DEEPSC_NUMBERS_A_WORD
 from invlib.measures.channel import channel_bits, noise_of_db
 from invlib.views import plots
 
@@ -15,6 +16,7 @@ LEVELS = 10, 6, 3, 0, -3  # dB
 MOST = 100_000  # numbers, that a search for the fewest stops at
 NO_NOISE = 14  # where it stands on the axis of dB
 HALF = 0.5  # of the headlines
+NONE = "–"  # where there is no such figure
 CONTROLS = {  # greys and black: nothing learned
     "packed_ids": {"color": "0.5", "marker": "P", "linestyle": "--"},
     "arithmetic_code": {"color": "black", "marker": "D"},
@@ -32,6 +34,11 @@ def looks(models: Sequence[str]) -> dict[str, dict]:
     learned = [name for name in dict.fromkeys(models) if name not in CONTROLS]
     own = {name: {"color": f"C{1 + k % 5}", "marker": "os^"[k % 3]} for k, name in enumerate(learned)}
     return CONTROLS | own
+
+
+def level(db: float) -> str:
+    """A level of noise in words: `6 dB`, or `no noise` where the ratio is infinite."""
+    return f"{db:.0f} dB" if np.isfinite(db) else "no noise"
 
 
 def enough(db: float, bits: float) -> int:
@@ -79,11 +86,22 @@ def by_size(axes: Sequence[Axes], sizes: pd.DataFrame, mean_bits: float) -> Sequ
             y, low, high = (rows[key] for key in ("exact_bits", "exact_bits_low", "exact_bits_high"))
             label = name.replace(" of the repository", "")
             plots.line_with_band(ax, rows["D"], y, low, high, label, **styles[name] | alone)
-        ax.set(xscale="log", title=f"{db:.0f} dB" if np.isfinite(db) else "no noise", xlim=(26, 900))
+        ax.set(xscale="log", title=level(db), xlim=(26, 900))
         ax.set(ylim=(-3, 1.6 * mean_bits))
         plots.label_axes(ax, "D").set_xticks([32, 128, 256, 768], ["32", "128", "256", "768"])
         ax.minorticks_off()
     return axes
+
+
+def smallest_sizes(sizes: pd.DataFrame) -> pd.DataFrame:
+    """The smallest D at which half of the headlines are exact, as text: a row a model of `by_size`, a column a level.
+
+    A dash where that is so at no measured D.
+    """
+    half = sizes[sizes["exact_match"] >= HALF].groupby(["model", "snr_db"])["D"].min().map(str).unstack()
+    table = half.reindex(index=sizes["model"].unique(), columns=sizes["snr_db"].unique()).astype(object)
+    named = table.fillna(NONE).rename(columns=level)
+    return named.rename_axis(index=None, columns="half of the headlines exact from D")
 
 
 def size_title(sizes: pd.DataFrame, db: float) -> str:
@@ -142,6 +160,27 @@ def half_title(noisy: pd.DataFrame) -> str:
     shown = [*half.index.intersection(["arithmetic_code"]), *learned.index[:1]]
     found = [f"{name} down to {half[name]:.1f} dB" for name in shown]
     return f"Half of the headlines exact: {', '.join(found) or 'at no measured noise'}"
+
+
+def noise_table(noisy: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `by_noise` as a reader sees them, by their noise, with DeepSC's figure in a column of its own."""
+    other = f"BLEU-1 of DeepSC: other text, {DEEPSC_NUMBERS_A_WORD} numbers a word"
+
+    def number(value: float | None) -> str:
+        return NONE if value is None else f"{value:.3f}"
+
+    return pd.DataFrame(
+        {
+            "noise": level(row["snr_db"]),
+            "model": row["model"],
+            "exact [95 %]": f"{row['exact_match']:.3f} [{row['exact_low']:.3f}, {row['exact_high']:.3f}]",
+            "word pieces": number(row["generated_accuracy"]),
+            "BLEU-1": number(row["bleu_1"]),
+            "bits given back / limit": number(row["efficiency"] if np.isfinite(row["snr_db"]) else None),
+            other: number(DEEPSC_BLEU_1.get(round(row["snr_db"], 3))),
+        }
+        for row in noisy.sort_values("noise", kind="stable").to_dict("records")
+    )
 
 
 def by_noise(ax: Axes, noisy: pd.DataFrame, ylabel: str) -> Axes:

@@ -41,6 +41,23 @@ def test_titles_say_so_where_nothing_is_half_exact():
     assert limits.size_title(noisy(), 6).endswith("arithmetic_code from D = 384, packed_ids from D = 384")
 
 
+def test_the_smallest_size_that_gives_half_back():
+    both = pd.concat([noisy().assign(D=384), noisy().assign(D=128)])
+    table = limits.smallest_sizes(both)
+    assert table.columns.tolist() == ["no noise", "6 dB", "0 dB"]
+    assert table.loc["arithmetic_code"].tolist() == ["128", "128", limits.NONE]
+    assert set(limits.smallest_sizes(noisy().assign(exact_match=0.1)).to_numpy().flat) == {limits.NONE}
+
+
+def test_a_reader_sees_each_level_and_deepsc_apart():
+    rows = noisy().assign(noise=noisy()["snr_db"].map(noise_of_db), bleu_1=0.25, efficiency=0.125)
+    table = limits.noise_table(rows)
+    assert table["noise"].tolist() == ["no noise"] * 3 + ["6 dB"] * 3 + ["0 dB"] * 3
+    assert table["exact [95 %]"].tolist()[3] == "0.600 [0.600, 0.600]"
+    assert table["bits given back / limit"].tolist()[2:4] == [limits.NONE, "0.125"]  # no noise, no limit
+    assert table.iloc[:, -1].tolist()[2::3] == [limits.NONE, "0.885", "0.610"] and "other text" in table.columns[-1]
+
+
 def test_every_model_has_its_look_and_none_has_the_limits_colour():
     learned = [f"hybrid_{k}" for k in range(5)]
     found = limits.looks([*learned, *limits.CONTROLS])
