@@ -71,7 +71,7 @@ class LimitData:
         """`measured` of trained models without noise, at 10 and 6 dB, by row and D; model: the row, steps: trained."""
         tables = [
             self.measured(model, (None, 10, 6)).assign(
-                model=model.config.row, steps=TrainingRecord.read(model.folder).steps
+                model=model.config.row, steps=TrainingRecord.read(model.folder).steps if model.folder else None
             )
             for model in models.values()
         ]
