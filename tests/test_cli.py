@@ -187,7 +187,9 @@ def test_a_model_of_another_kind_is_refused(work, tmp_path, capsys):
 
 def test_what_is_not_there_is_named(work, folder, capsys):
     encode = ("--model", folder, "--output", "vectors.npy")
-    assert "texts.txt" in refused(capsys, "encode", "texts.txt", *encode)
+    for name, what in (("texts.txt", "is not there"), (folder, "is a folder")):
+        error = refused(capsys, "encode", name, *encode)
+        assert f"invlib: {name} {what}, seen from {work}; give a file with a sentence a line" in error
     (work / "texts.txt").write_text("")
     assert "texts.txt: no sentence in it" in refused(capsys, "encode", "texts.txt", *encode)
     (work / "texts.txt").write_text("gold rises\n")
@@ -250,7 +252,10 @@ def test_a_column_of_a_table_is_encoded_as_it_stands(work, folder, sentences, ca
     error = refused(capsys, "encode", "texts.txt", "--column", "a", "--model", folder, "--output", "v.npy")
     assert "texts.txt is read as lines" in error
     error = refused(capsys, "encode", "none.csv", "--column", "a", "--model", folder, "--output", "v.npy")
-    assert "No such file" in error and "none.csv" in error
+    assert "none.csv is not there, seen from" in error
+    error = refused(capsys, "encode", "texts.csv", "--model", folder, "--output", "v.npy")
+    assert "texts.csv: no column 'Headlines'; its columns are 'n', 'title'; name the column" in error
+    assert "--column NAME" in error
 
 
 # What is written
