@@ -79,10 +79,28 @@ def test_there_and_back_is_the_models_own_round_trip(encoded, folder, sentences,
     capsys.readouterr()
     invlib("decode", "vectors.npy")
     shown = capsys.readouterr()
-    assert shown.out.splitlines() == decoded and "decoding" in shown.err
+    assert shown.out.splitlines() == decoded and shown.err == ""  # no bar where nobody sees it move
     invlib("decode", "vectors.npy", "--model", folder, "--num-beams", 3, "--output", "decoded.txt")
     assert (encoded / "decoded.txt").read_text().splitlines() == model.decode(z.astype(np.float32), num_beams=3)
     assert names(encoded) == ["decoded.txt", "texts.txt", "vectors.json", "vectors.npy"]
+
+
+class Terminal(io.TextIOWrapper):
+    """A terminal that keeps what it is sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_bar_makes_way_for_the_texts(encoded, folder, sentences, monkeypatch):
+    decoded = InvertibleSentenceModel.from_pretrained(folder).decode(np.load("vectors.npy").astype(np.float32))
+    screen = Terminal(sent := io.BytesIO(), encoding="utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    invlib("decode", "vectors.npy")
+    shown = re.split(r"[\r\n]", sent.getvalue().decode())
+    first = shown.index(decoded[0])  # on a line of its own
+    assert shown[first : first + 64] == decoded and any(line.startswith("decoding: ") for line in shown[:first])
 
 
 def test_a_model_without_a_folder_makes_no_files(work, tiny_model):

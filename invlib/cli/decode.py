@@ -73,8 +73,7 @@ def decode_file(
         for start in range(0, made["n"], files.CHUNK):
             decoded = loaded.decode(part_of(vectors, start), num_beams=num_beams, return_scores=scores)
             text = as_csv(decoded, header=start == 0) if scores else "".join(f"{text}\n" for text in decoded)
-            out.write(text.encode())
-            out.flush()
+            files.write(out, text)
             bar.update(len(decoded))
 
 

@@ -1,6 +1,7 @@
 """What all commands have in common: chunks, progress, and an output that takes its name when it is whole."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +16,14 @@ if TYPE_CHECKING:  # torch takes seconds
 
 CHUNK = 1024  # texts or vectors in memory at once
 
-progress = partial(tqdm, unit=" texts", mininterval=2)  # on standard error
+progress = partial(tqdm, unit=" texts", mininterval=2, disable=None)  # on standard error, where it is a terminal
+
+
+def write(out: IO[bytes], text: str) -> None:
+    """UTF-8, at once; a bar on the same terminal makes way for it."""
+    with tqdm.external_write_mode(file=sys.stdout):
+        out.write(text.encode())
+        out.flush()
 
 
 def check_output(output: Path, *read: Path) -> None:

@@ -84,13 +84,13 @@ def invert_file(
             inverted = invert(loaded, part, chain)
             cosines += [i.cosine for i in inverted]
             if not start and np.median(cosines) < NEAR:
-                sys.stderr.write(
+                bar.write(
                     f"invlib: the texts found for the first {len(part)} vectors are far from them (median cosine "
-                    f"{np.median(cosines):.2f}): were they made by {loaded.encoder.name!r}, and is nothing added?\n"
+                    f"{np.median(cosines):.2f}): were they made by {loaded.encoder.name!r}, and is nothing added?",
+                    file=sys.stderr,
                 )
             texts = loaded.text([i.best for i in inverted])
-            out.write(inverted_csv(texts, cosines[start:], SURE, header=start == 0).encode())
-            out.flush()
+            files.write(out, inverted_csv(texts, cosines[start:], SURE, header=start == 0))
             bar.update(len(part))
     sure = np.mean(np.array(cosines) >= SURE)
     sys.stderr.write(f"invlib: {len(cosines)} texts, mean cosine {np.mean(cosines):.3f}; surely exact {sure:.1%}\n")
