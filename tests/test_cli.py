@@ -339,7 +339,7 @@ def test_scores_are_written_as_csv(encoded, folder, capsys, more):
 @pytest.mark.parametrize("vectors", ["-", "/dev/null", "folder.npy"])
 def test_vectors_that_are_no_file_are_refused_with_the_reason(work, capsys, vectors):
     (work / "folder.npy").mkdir()
-    assert "vectors are two files" in refused(capsys, "decode", vectors)
+    assert f"no plain file '{vectors}'; give an .npy file" in refused(capsys, "decode", vectors)
 
 
 def test_vectors_of_another_model_are_refused(encoded, tiny_model, tmp_path, capsys):
@@ -359,16 +359,46 @@ def test_vectors_that_are_not_what_was_written_are_refused(encoded, capsys, chan
     assert re.search(words, error) and "decoded.txt" not in names(encoded)
 
 
-def test_vectors_without_their_description_are_refused(encoded, capsys):
+def test_half_a_file_of_vectors_is_refused(encoded, capsys):
     (encoded / "vectors.npy").write_bytes((encoded / "vectors.npy").read_bytes()[:200])
-    assert "no whole npy file" in refused(capsys, "decode", "vectors.npy")
+    assert "no whole .npy file" in refused(capsys, "decode", "vectors.npy")
+
+
+def test_a_description_that_is_none_is_refused(encoded, capsys):
     made = paths.read_json("vectors.json")
     paths.write_json("vectors.json", {**made, "encoder_hash": "000000000000"})
     assert "000000000000" in refused(capsys, "decode", "vectors.npy")
     paths.write_json("vectors.json", {"n": 64})
     assert "no description" in refused(capsys, "decode", "vectors.npy")
-    (encoded / "vectors.json").unlink()
-    assert "no plain file 'vectors.json'" in refused(capsys, "decode", "vectors.npy")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_plain_vectors_are_decoded_by_the_model_that_is_named(encoded, folder, capsys, dtype):
+    """As numpy saves them: without a JSON that says what made them."""
+    invlib("decode", "vectors.npy")
+    expected = capsys.readouterr().out
+    np.save("plain.npy", np.load("vectors.npy").astype(dtype))
+    invlib("decode", "plain.npy", "--model", folder)
+    assert capsys.readouterr().out == expected
+    error = refused(capsys, "decode", "plain.npy")
+    assert "plain.npy has no plain.json beside it" in error
+    assert "--model FOLDER, or make both files: invlib encode" in error
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda z: z[:, :31], r"\(64, 31\) float16, where the model decodes \(N, 32\) real numbers"),
+    (lambda z: z[0], r"\(32,\) float16, where"), (lambda z: z.astype(complex), "complex128, where"),
+    (lambda z: np.where(np.arange(64)[:, None] == 5, np.float16(np.nan), z), "vector 6 holds NaN"),
+])  # fmt: skip
+def test_plain_vectors_that_the_model_cant_have_made_are_refused(encoded, folder, capsys, change, words):
+    np.save("plain.npy", change(np.load("vectors.npy")))
+    error = refused(capsys, "decode", "plain.npy", "--model", folder)
+    assert error.startswith("invlib: plain.npy: ") and re.search(words, error)
+
+
+def test_a_file_of_another_kind_is_said_to_be_no_npy(encoded, folder, capsys):
+    for more in ((), ("--model", folder)):
+        assert "texts.txt is no .npy file; give" in refused(capsys, "decode", "texts.txt", *more)
 
 
 @pytest.mark.parametrize("beams", ["0", "-1", "many"])
@@ -503,10 +533,11 @@ def test_what_is_no_file_of_numbers_is_refused(embeddings, inverter, work, capsy
     (work / "half.npy").write_bytes((work / "embeddings.npy").read_bytes()[:200])
     np.save("objects.npy", np.array([None, "a"]), allow_pickle=True)
     (work / "text.npy").write_text("gold rises\n")
-    for name in ("half.npy", "objects.npy", "text.npy"):
-        assert f"{name}: no whole npy file of numbers" in refused(capsys, "invert", name, "--model", inverter)
+    for name in ("half.npy", "objects.npy"):
+        assert f"{name}: no whole .npy file of numbers" in refused(capsys, "invert", name, "--model", inverter)
     np.savez("several.npz", a=np.eye(32), b=np.eye(32))
-    assert "several.npz holds several arrays" in refused(capsys, "invert", "several.npz", "--model", inverter)
+    for name in ("text.npy", "several.npz"):
+        assert f"{name} is no .npy file; give one array" in refused(capsys, "invert", name, "--model", inverter)
     assert "no plain file 'none.npy'" in refused(capsys, "invert", "none.npy", "--model", inverter)
     for rounds in ("-1", "101", "many"):
         assert "--rounds" in refused(capsys, "invert", "embeddings.npy", "--model", inverter, "--rounds", rounds)

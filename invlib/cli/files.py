@@ -59,3 +59,16 @@ def renamed_when_whole(file: Path) -> Iterator[IO[bytes]]:
 def part_of(vectors: Path, start: int) -> np.ndarray:
     """CHUNK vectors as float32; mapped anew each time, so that what was read before leaves the memory."""
     return np.load(vectors, mmap_mode="r")[start : start + CHUNK].astype(np.float32)
+
+
+def mapped(vectors: Path) -> np.ndarray:
+    """An .npy file's array, mapped; FileNotFoundError, or ValueError where it is no whole .npy file of numbers."""
+    if not vectors.is_file():
+        raise FileNotFoundError(f"no plain file {str(vectors)!r}; give an .npy file of invlib encode or numpy.save")
+    with vectors.open("rb") as file:
+        if file.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise ValueError(f"{vectors} is no .npy file; give one array, as invlib encode or numpy.save writes it")
+    try:
+        return np.load(vectors, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{vectors}: no whole .npy file of numbers ({error}); make it again") from error

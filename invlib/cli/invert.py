@@ -23,14 +23,7 @@ def foreign_vectors(vectors: Path, model: "InvertibleSentenceModel") -> np.ndarr
     from invlib.inversion.invert import ZERO
 
     encoder, expected = model.encoder.name, f"(N, {model.config.hidden_size})"
-    if not vectors.is_file():
-        raise FileNotFoundError(f"no plain file {str(vectors)!r}; save the embeddings with numpy.save(name, array)")
-    try:
-        found = np.load(vectors, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{vectors}: no whole npy file of numbers ({error}); save it with numpy.save") from error
-    if not isinstance(found, np.ndarray):
-        raise ValueError(f"{vectors} holds several arrays; save the embeddings alone, with numpy.save(name, array)")
+    found = files.mapped(vectors)
     if found.ndim != 2 or found.shape[1] != model.config.hidden_size or found.dtype.kind not in "fiu":
         raise ValueError(
             f"{vectors}: {found.shape} {found.dtype}, where encoder {encoder!r} makes {expected} of real numbers; name "
