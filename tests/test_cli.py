@@ -484,7 +484,7 @@ def test_embeddings_become_texts_row_by_row(embeddings, inverter, work, capsys, 
     invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 1, "--output", "texts.csv")
     shown = capsys.readouterr()
     assert shown.out == "" and "invlib: 12 texts, mean cosine" in shown.err and "surely exact" in shown.err
-    assert "normalised" not in shown.err and "far from" not in shown.err
+    assert "normalised" not in shown.err and "embeddings of" not in shown.err
     frame = pd.read_csv("texts.csv", keep_default_na=False)
     assert list(frame) == ["text", "cosine", "surely_exact"] and len(frame) == 12
     model, found = InvertibleSentenceModel.from_pretrained(inverter), []
@@ -583,14 +583,28 @@ def test_vectors_that_are_not_normalised_give_the_same_texts(embeddings, inverte
     assert "normalised" not in before.err and after.out == before.out
 
 
-def test_strangers_vectors_are_warned_of(embeddings, inverter, work, capsys, monkeypatch):
-    """Once, by the first of them; their texts are written all the same."""
+def test_strangers_vectors_are_warned_of(embeddings, inverter, tiny_folder, work, capsys, monkeypatch):
+    """By the first of them, and beside the mean cosine; their texts are written all the same."""
     monkeypatch.setattr(cli_invert, "FIRST", 5)
     np.save("embeddings.npy", np.random.default_rng(0).normal(size=(12, 32)).astype(np.float32))
     invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 0, "--output", "texts.csv")
     error = capsys.readouterr().err
-    assert error.count("the texts found for the first 5 vectors are far from them (median cosine") == 1
-    assert "were they made by" in error and len((work / "texts.csv").read_text().splitlines()) == 13
+    assert error.count(f"these are hardly embeddings of {tiny_folder!r}") == 1
+    assert "the texts found for the first 5 have a median cosine of" in error and "--encoder" in error
+    assert error.splitlines()[-1].endswith(f"; are these embeddings of {tiny_folder!r}? Such texts say little")
+    assert len((work / "texts.csv").read_text().splitlines()) == 13
+
+
+def test_vectors_that_another_model_made_are_not_inverted(encoded, inverter, capsys):
+    """The JSON of invlib encode names it; the inverter's own vectors are inverted, and another JSON says nothing."""
+    error = refused(capsys, "invert", "vectors.npy", "--model", inverter)
+    assert "vectors.npy: vectors.json says that model 'model' made them, where plain sentence embeddings of" in error
+    assert error.endswith("are expected; decode them: invlib decode vectors.npy")
+    invlib("encode", "texts.txt", "--model", inverter, "--output", "own.npy")
+    invlib("invert", "own.npy", "--model", inverter, "--rounds", 0, "--output", "own.csv")
+    paths.write_json("vectors.json", {"mine": 1})
+    invlib("invert", "vectors.npy", "--model", inverter, "--rounds", 0, "--output", "texts.csv")
+    assert {"own.csv", "texts.csv"} <= set(names(encoded))
 
 
 def test_inverted_texts_replace_nothing_that_is_read_and_no_half(embeddings, inverter, work, capsys, monkeypatch):
