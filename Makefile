@@ -26,8 +26,9 @@ env: $(if $(filter .venv/bin/python,$(PY)),.venv/installed)  ## make the environ
 .venv/installed: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "invlib needs Python 3.11 or later, not $(PYTHON); give one: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@echo "Installing invlib and its packages into .venv: about 2.3 GB of disk, more with torch for CUDA; this takes some minutes."
 	@[ -x .venv/bin/python ] || "$(PYTHON)" -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
 	@touch $@
 
 run: env  ## the whole series: PRESET=cpu RUN=name ARGS="--resume --only 03 -p data my.csv"

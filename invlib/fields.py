@@ -2,6 +2,8 @@
 
 import dataclasses
 import operator
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, get_args
 
 LIMITS = {  # name of a limit -> (what holds, its words)
@@ -21,6 +23,11 @@ def setting(default: Any, meaning: str, group: str, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata={"group": group, "meaning": meaning, "limits": limits})
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What follows a misspelt name, " (did you mean slots?)"; nothing where no known name is near."""
+    return "".join(f" (did you mean {match}?)" for match in get_close_matches(name, list(known), n=1))
+
+
 def check_value(f: dataclasses.Field, value: Any) -> None:
     """ValueError for a value of another kind than its setting's, or outside its limits; a whole number is a float."""
     meaning, limits = f.metadata["meaning"], f.metadata["limits"]
@@ -34,5 +41,6 @@ def check_value(f: dataclasses.Field, value: Any) -> None:
         for limit, bound in limits.items() if entry is not None else ():
             holds, words = LIMITS[limit]
             if not holds(entry, bound):
+                near = nearest(entry, bound) if limit == "one_of" else ""
                 bound = ", ".join(map(str, bound)) if limit == "one_of" else bound
-                raise ValueError(f"setting {f.name} is {value!r}; it has to be {words} {bound}: {meaning}")
+                raise ValueError(f"setting {f.name} is {value!r}{near}; it has to be {words} {bound}: {meaning}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from invlib import presets
 from invlib.device import device
-from invlib.fields import check_value, setting
+from invlib.fields import check_value, nearest, setting
 from invlib.rows import ABLATIONS, ROWS, model_name, split_row_name
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Settings:
     n_validation: int | None = _data(None, "validation headlines after each epoch; None = all", at_least=1)
 
     encoder: str = _model("minilm", "the frozen encoder: minilm (embedded), a hub name or a folder")
-    row: str | None = _model(None, "the row of the study: " + ", ".join(ROWS), one_of=tuple(ROWS))
+    row: str | None = _model(None, "the row of the study", one_of=tuple(ROWS))
     embedding_dim: int | None = _model(None, "D, numbers in the vector", at_least=1)
     variant: str | None = _model(None, "a further word of the name; of no_vector: whose decoder")
     expanded_size: int = _model(1024, "numbers that mean_decoder's MLP makes of the vector, cut into slots", at_least=1)
@@ -175,7 +175,8 @@ def load_preset(preset: str | None = "auto", **overrides: Any) -> Settings:
     name = auto_preset() if preset in (None, "auto") else preset
     choices = [p for p in file if p not in ("common", "runner")]
     if name not in choices:
-        raise ValueError(f"unknown preset {name!r}; choose one of {', '.join(choices)}, or auto")
+        near = nearest(str(name), choices)
+        raise ValueError(f"unknown preset {name!r}{near}; choose one of {', '.join(choices)}, or auto")
     given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items() if v is not None}
     values = {k: v for k, v in {**file.get("common", {}), **file[name]}.items() if k != "per_row"}
     if "row" in given and "embedding_dim" in given:
@@ -183,7 +184,8 @@ def load_preset(preset: str | None = "auto", **overrides: Any) -> Settings:
     values |= {**given, "preset": name}
     known = [f.name for f in FIELDS]
     if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
+        each = ", ".join(f"{key}{nearest(key, known)}" for key in unknown)
+        raise ValueError(f"unknown setting {each}; settings are {', '.join(sorted(known))}")
     settings = Settings(**with_tuples(values), given=frozenset(given))
     check(settings)
     return settings
@@ -247,7 +249,7 @@ def check(settings: Settings) -> None:
         changeable = {f.name for f in FIELDS if f.metadata["group"] in ("model", "training")}
         changed = (s.given & changeable) - {"row", "embedding_dim", "variant", "encoder"}
         presets.check_variant(s.row, s.embedding_dim, s.variant, bool(changed))
-    for name in s.rows:
+    for name in (*s.rows, *([s.name] if s.row and s.embedding_dim else [])):
         row, dim, _ = split_row_name(name)
         even = ROWS[row].decoder == "transformer" and ROWS[row].slots == "slots" and ROWS[row].reads == "states"
         if even and dim != "H" and dim % s.slots:

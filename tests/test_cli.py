@@ -79,10 +79,28 @@ def test_there_and_back_is_the_models_own_round_trip(encoded, folder, sentences,
     capsys.readouterr()
     invlib("decode", "vectors.npy")
     shown = capsys.readouterr()
-    assert shown.out.splitlines() == decoded and "decoding" in shown.err
+    assert shown.out.splitlines() == decoded and shown.err == ""  # no bar where nobody sees it move
     invlib("decode", "vectors.npy", "--model", folder, "--num-beams", 3, "--output", "decoded.txt")
     assert (encoded / "decoded.txt").read_text().splitlines() == model.decode(z.astype(np.float32), num_beams=3)
     assert names(encoded) == ["decoded.txt", "texts.txt", "vectors.json", "vectors.npy"]
+
+
+class Terminal(io.TextIOWrapper):
+    """A terminal that keeps what it is sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_bar_makes_way_for_the_texts(encoded, folder, sentences, monkeypatch):
+    decoded = InvertibleSentenceModel.from_pretrained(folder).decode(np.load("vectors.npy").astype(np.float32))
+    screen = Terminal(sent := io.BytesIO(), encoding="utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    invlib("decode", "vectors.npy")
+    shown = re.split(r"[\r\n]", sent.getvalue().decode())
+    first = shown.index(decoded[0])  # on a line of its own
+    assert shown[first : first + 64] == decoded and any(line.startswith("decoding: ") for line in shown[:first])
 
 
 def test_a_model_without_a_folder_makes_no_files(work, tiny_model):
@@ -187,7 +205,9 @@ def test_a_model_of_another_kind_is_refused(work, tmp_path, capsys):
 
 def test_what_is_not_there_is_named(work, folder, capsys):
     encode = ("--model", folder, "--output", "vectors.npy")
-    assert "texts.txt" in refused(capsys, "encode", "texts.txt", *encode)
+    for name, what in (("texts.txt", "is not there"), (folder, "is a folder")):
+        error = refused(capsys, "encode", name, *encode)
+        assert f"invlib: {name} {what}, seen from {work}; give a file with a sentence a line" in error
     (work / "texts.txt").write_text("")
     assert "texts.txt: no sentence in it" in refused(capsys, "encode", "texts.txt", *encode)
     (work / "texts.txt").write_text("gold rises\n")
@@ -250,7 +270,10 @@ def test_a_column_of_a_table_is_encoded_as_it_stands(work, folder, sentences, ca
     error = refused(capsys, "encode", "texts.txt", "--column", "a", "--model", folder, "--output", "v.npy")
     assert "texts.txt is read as lines" in error
     error = refused(capsys, "encode", "none.csv", "--column", "a", "--model", folder, "--output", "v.npy")
-    assert "No such file" in error and "none.csv" in error
+    assert "none.csv is not there, seen from" in error
+    error = refused(capsys, "encode", "texts.csv", "--model", folder, "--output", "v.npy")
+    assert "texts.csv: no column 'Headlines'; its columns are 'n', 'title'; name the column" in error
+    assert "--column NAME" in error
 
 
 # What is written
@@ -316,7 +339,7 @@ def test_scores_are_written_as_csv(encoded, folder, capsys, more):
 @pytest.mark.parametrize("vectors", ["-", "/dev/null", "folder.npy"])
 def test_vectors_that_are_no_file_are_refused_with_the_reason(work, capsys, vectors):
     (work / "folder.npy").mkdir()
-    assert "vectors are two files" in refused(capsys, "decode", vectors)
+    assert f"no plain file '{vectors}'; give an .npy file" in refused(capsys, "decode", vectors)
 
 
 def test_vectors_of_another_model_are_refused(encoded, tiny_model, tmp_path, capsys):
@@ -336,16 +359,46 @@ def test_vectors_that_are_not_what_was_written_are_refused(encoded, capsys, chan
     assert re.search(words, error) and "decoded.txt" not in names(encoded)
 
 
-def test_vectors_without_their_description_are_refused(encoded, capsys):
+def test_half_a_file_of_vectors_is_refused(encoded, capsys):
     (encoded / "vectors.npy").write_bytes((encoded / "vectors.npy").read_bytes()[:200])
-    assert "no whole npy file" in refused(capsys, "decode", "vectors.npy")
+    assert "no whole .npy file" in refused(capsys, "decode", "vectors.npy")
+
+
+def test_a_description_that_is_none_is_refused(encoded, capsys):
     made = paths.read_json("vectors.json")
     paths.write_json("vectors.json", {**made, "encoder_hash": "000000000000"})
     assert "000000000000" in refused(capsys, "decode", "vectors.npy")
     paths.write_json("vectors.json", {"n": 64})
     assert "no description" in refused(capsys, "decode", "vectors.npy")
-    (encoded / "vectors.json").unlink()
-    assert "no plain file 'vectors.json'" in refused(capsys, "decode", "vectors.npy")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_plain_vectors_are_decoded_by_the_model_that_is_named(encoded, folder, capsys, dtype):
+    """As numpy saves them: without a JSON that says what made them."""
+    invlib("decode", "vectors.npy")
+    expected = capsys.readouterr().out
+    np.save("plain.npy", np.load("vectors.npy").astype(dtype))
+    invlib("decode", "plain.npy", "--model", folder)
+    assert capsys.readouterr().out == expected
+    error = refused(capsys, "decode", "plain.npy")
+    assert "plain.npy has no plain.json beside it" in error
+    assert "--model FOLDER, or make both files: invlib encode" in error
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda z: z[:, :31], r"\(64, 31\) float16, where the model decodes \(N, 32\) real numbers"),
+    (lambda z: z[0], r"\(32,\) float16, where"), (lambda z: z.astype(complex), "complex128, where"),
+    (lambda z: np.where(np.arange(64)[:, None] == 5, np.float16(np.nan), z), "vector 6 holds NaN"),
+])  # fmt: skip
+def test_plain_vectors_that_the_model_cant_have_made_are_refused(encoded, folder, capsys, change, words):
+    np.save("plain.npy", change(np.load("vectors.npy")))
+    error = refused(capsys, "decode", "plain.npy", "--model", folder)
+    assert error.startswith("invlib: plain.npy: ") and re.search(words, error)
+
+
+def test_a_file_of_another_kind_is_said_to_be_no_npy(encoded, folder, capsys):
+    for more in ((), ("--model", folder)):
+        assert "texts.txt is no .npy file; give" in refused(capsys, "decode", "texts.txt", *more)
 
 
 @pytest.mark.parametrize("beams", ["0", "-1", "many"])
@@ -431,7 +484,7 @@ def test_embeddings_become_texts_row_by_row(embeddings, inverter, work, capsys, 
     invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 1, "--output", "texts.csv")
     shown = capsys.readouterr()
     assert shown.out == "" and "invlib: 12 texts, mean cosine" in shown.err and "surely exact" in shown.err
-    assert "normalised" not in shown.err and "far from" not in shown.err
+    assert "normalised" not in shown.err and "embeddings of" not in shown.err
     frame = pd.read_csv("texts.csv", keep_default_na=False)
     assert list(frame) == ["text", "cosine", "surely_exact"] and len(frame) == 12
     model, found = InvertibleSentenceModel.from_pretrained(inverter), []
@@ -480,10 +533,11 @@ def test_what_is_no_file_of_numbers_is_refused(embeddings, inverter, work, capsy
     (work / "half.npy").write_bytes((work / "embeddings.npy").read_bytes()[:200])
     np.save("objects.npy", np.array([None, "a"]), allow_pickle=True)
     (work / "text.npy").write_text("gold rises\n")
-    for name in ("half.npy", "objects.npy", "text.npy"):
-        assert f"{name}: no whole npy file of numbers" in refused(capsys, "invert", name, "--model", inverter)
+    for name in ("half.npy", "objects.npy"):
+        assert f"{name}: no whole .npy file of numbers" in refused(capsys, "invert", name, "--model", inverter)
     np.savez("several.npz", a=np.eye(32), b=np.eye(32))
-    assert "several.npz holds several arrays" in refused(capsys, "invert", "several.npz", "--model", inverter)
+    for name in ("text.npy", "several.npz"):
+        assert f"{name} is no .npy file; give one array" in refused(capsys, "invert", name, "--model", inverter)
     assert "no plain file 'none.npy'" in refused(capsys, "invert", "none.npy", "--model", inverter)
     for rounds in ("-1", "101", "many"):
         assert "--rounds" in refused(capsys, "invert", "embeddings.npy", "--model", inverter, "--rounds", rounds)
@@ -529,14 +583,28 @@ def test_vectors_that_are_not_normalised_give_the_same_texts(embeddings, inverte
     assert "normalised" not in before.err and after.out == before.out
 
 
-def test_strangers_vectors_are_warned_of(embeddings, inverter, work, capsys, monkeypatch):
-    """Once, by the first of them; their texts are written all the same."""
+def test_strangers_vectors_are_warned_of(embeddings, inverter, tiny_folder, work, capsys, monkeypatch):
+    """By the first of them, and beside the mean cosine; their texts are written all the same."""
     monkeypatch.setattr(cli_invert, "FIRST", 5)
     np.save("embeddings.npy", np.random.default_rng(0).normal(size=(12, 32)).astype(np.float32))
     invlib("invert", "embeddings.npy", "--model", inverter, "--rounds", 0, "--output", "texts.csv")
     error = capsys.readouterr().err
-    assert error.count("the texts found for the first 5 vectors are far from them (median cosine") == 1
-    assert "were they made by" in error and len((work / "texts.csv").read_text().splitlines()) == 13
+    assert error.count(f"these are hardly embeddings of {tiny_folder!r}") == 1
+    assert "the texts found for the first 5 have a median cosine of" in error and "--encoder" in error
+    assert error.splitlines()[-1].endswith(f"; are these embeddings of {tiny_folder!r}? Such texts say little")
+    assert len((work / "texts.csv").read_text().splitlines()) == 13
+
+
+def test_vectors_that_another_model_made_are_not_inverted(encoded, inverter, capsys):
+    """The JSON of invlib encode names it; the inverter's own vectors are inverted, and another JSON says nothing."""
+    error = refused(capsys, "invert", "vectors.npy", "--model", inverter)
+    assert "vectors.npy: vectors.json says that model 'model' made them, where plain sentence embeddings of" in error
+    assert error.endswith("are expected; decode them: invlib decode vectors.npy")
+    invlib("encode", "texts.txt", "--model", inverter, "--output", "own.npy")
+    invlib("invert", "own.npy", "--model", inverter, "--rounds", 0, "--output", "own.csv")
+    paths.write_json("vectors.json", {"mine": 1})
+    invlib("invert", "vectors.npy", "--model", inverter, "--rounds", 0, "--output", "texts.csv")
+    assert {"own.csv", "texts.csv"} <= set(names(encoded))
 
 
 def test_inverted_texts_replace_nothing_that_is_read_and_no_half(embeddings, inverter, work, capsys, monkeypatch):

@@ -165,6 +165,27 @@ def test_make_tells_what_it_lacks(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_says_what_it_installs_before_it_does(tmp_path):
+    """In one line, since pip is quiet for minutes; a stand-in for Python makes an environment with itself in it."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text("""#!/bin/sh
+case "$*" in
+    -I*) exit 1 ;;
+    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip install"*) touch asked ;;
+esac
+""")
+    python.chmod(0o755)
+    answer = make("env", f"PYTHON={python}", cwd=tmp_path)
+    assert answer.returncode == 0 and (tmp_path / "asked").exists(), answer.stderr
+    (line,) = answer.stdout.splitlines()
+    assert all(words in line for words in ("invlib and its packages into .venv", "GB of disk", "some minutes"))
+    assert "Installing" not in make("env", f"PYTHON={python}", cwd=tmp_path).stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 @pytest.mark.parametrize("status, used", [(0, '"{}" -m pytest'), (1, ".venv/bin/python -m pytest")])
 def test_an_environment_in_which_this_checkout_is_installed_is_used(tmp_path, status, used):
     """A stand-in for Python answers whether invlib is installed with its exit status."""

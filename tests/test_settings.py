@@ -117,6 +117,9 @@ def test_widths_that_belong_together():
     with pytest.raises(ValueError, match="n_embd 0 is the vector's 386, which n_head 4 can't share"):
         load_preset("cpu", row="att_pool", embedding_dim=386, slots=2, n_embd=0)
     assert load_preset("cpu", row="rnn", embedding_dim=385, n_embd=0).n_embd == 0  # an LSTM has no heads
+    for named in ({"row": "att_pool", "embedding_dim": 385}, {"rows": "att_pool_385"}):
+        with pytest.raises(ValueError, match="row att_pool_385: 385 .* slots=8; choose a divisor of 385"):
+            load_preset("cpu", slots=8, **named)
     assert load_preset("cpu", lm_widths=64).lm_widths == load_preset("cpu", lm_widths="64").lm_widths == (64,)
 
 
@@ -126,6 +129,19 @@ def test_a_misspelt_setting_in_presets_is_named(monkeypatch):
     monkeypatch.setattr("invlib.presets.read_presets", lambda: presets)
     with pytest.raises(ValueError, match="unknown setting minuts"):
         load_preset("cpu")
+
+
+@pytest.mark.parametrize("wrong, words", [
+    ({"slot": 8}, r"unknown setting slot \(did you mean slots\?\); settings are .*seed"),
+    ({"preset": "cpuu"}, r"unknown preset 'cpuu' \(did you mean cpu\?\); choose one of smoke"),
+    ({"row": "atpool"}, r"setting row is 'atpool' \(did you mean att_pool\?\); it has to be one of rnn"),
+    ({"ablations": "plian"}, r"\('plian',\) \(did you mean plain\?\); it has to be one of plain"),
+    ({"xyzzy": 8}, "unknown setting xyzzy; settings are"),
+])  # fmt: skip
+def test_what_is_near_a_misspelt_name_is_suggested(wrong, words):
+    with pytest.raises(ValueError, match=words) as error:
+        load_preset(**{"preset": "cpu", **wrong})
+    assert str(error.value).count("multi_query") <= 1  # the rows are listed once
 
 
 def test_every_default_is_within_its_bounds():

@@ -6,9 +6,10 @@
     invlib compare runs/last results/study
 
 `encode` writes vectors.npy, (N, D) float16, one row a text, and vectors.json, which says what made them; `decode` reads
-both. `invert` reads the sentence embeddings that anybody has made with a plain encoder, as SentenceTransformer.encode
-gives them. These three check all of their input before they work on the first of it, and an output takes its name when
-it is whole. `compare` prints the figures that two runs share, with their intervals.
+both, or vectors alone where `--model` names their model. `invert` reads the sentence embeddings that anybody has made
+with a plain encoder, as SentenceTransformer.encode gives them. These three check all of their input before they work on
+the first of it, and an output takes its name when it is whole. `compare` prints the figures that two runs share, with
+their intervals.
 """
 
 import argparse

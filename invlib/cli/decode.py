@@ -18,38 +18,39 @@ if TYPE_CHECKING:
     from invlib.models.model import InvertibleSentenceModel
 
 
-def description(vectors: Path) -> dict:
-    """The JSON beside the vectors; FileNotFoundError or ValueError where one of the two is not there or not whole."""
-    for file in (vectors, vectors.with_suffix(".json")):
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"no plain file {str(file)!r}: vectors are two files, .npy and the .json that says what made them; "
-                "make both with: invlib encode FILE --model FOLDER --output NAME.npy"
-            )
+def description(vectors: Path) -> dict | None:
+    """What the JSON beside the vectors says of their maker; None where there is none, ValueError for another JSON."""
+    file = vectors.with_suffix(".json")
+    if not file.is_file():
+        return None
     try:
         made = paths.read_json(file)
         return {key: made[key] for key in ("model", "folder", "model_hash", "encoder", "encoder_hash", "n")}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no description of vectors ({error}); encode the texts again") from error
+        raise ValueError(f"{file} is no description of vectors ({error}); encode the texts again, or move it away and "
+                         "name the vectors' model with --model") from error  # fmt: skip
 
 
-def check_vectors(vectors: Path, made: dict, model: "InvertibleSentenceModel") -> None:
-    """ValueError where the vectors are not this model's, not what their JSON says, or not finite."""
+def check_maker(vectors: Path, made: dict, model: "InvertibleSentenceModel") -> None:
+    """ValueError where the JSON beside the vectors names another model or encoder than this one."""
     ours = maker(model)
     for what in ("model", "encoder"):
         if made[f"{what}_hash"] != ours[f"{what}_hash"]:
             before, now = (f"{what} {m[what]!r} ({m[f'{what}_hash']})" for m in (made, ours))
             raise ValueError(f"{vectors}: made by {before}, not by {now}; only what made a vector can decode it")
-    try:
-        found = np.load(vectors, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{vectors}: no whole npy file ({error}); encode the texts again") from error
-    expected = (made["n"], model.config.embedding_dim)
-    if found.shape != expected or found.dtype != np.float16:
-        raise ValueError(f"{vectors}: expected {expected} float16, got {found.shape} {found.dtype}; encode again")
-    for start in range(0, made["n"], files.CHUNK):
+
+
+def check_vectors(vectors: Path, found: np.ndarray, made: dict | None, dim: int) -> None:
+    """ValueError where the vectors are not what their JSON, if any, says, not (N, dim) real numbers, or not finite."""
+    if made and (found.shape != (made["n"], dim) or found.dtype != np.float16):
+        expected = f"{(made['n'], dim)} float16"
+        raise ValueError(f"{vectors}: expected {expected}, got {found.shape} {found.dtype}; encode again")
+    if found.ndim != 2 or found.shape[1] != dim or found.dtype.kind not in "fiu":
+        raise ValueError(f"{vectors}: {found.shape} {found.dtype}, where the model decodes (N, {dim}) real numbers; "
+                         "name the model that made them with --model")  # fmt: skip
+    for start in range(0, len(found), files.CHUNK):
         if len(bad := np.flatnonzero(~np.isfinite(part_of(vectors, start)).all(1))):
-            raise ValueError(f"{vectors}: vector {start + bad[0] + 1} holds NaN or infinity; encode the texts again")
+            raise ValueError(f"{vectors}: vector {start + bad[0] + 1} holds NaN or infinity; encode its text again")
 
 
 def decode_file(
@@ -57,24 +58,33 @@ def decode_file(
 ) -> None:
     """The vectors' texts, one a line, into `output` or to standard output.
 
-    model: folder or name, default the one that made the vectors. scores: CSV as `as_csv` makes it.
+    model: folder or name, default the one that the JSON beside the vectors names; plain vectors, without a JSON, need
+    it. scores: CSV as `as_csv` makes it.
     Raises ValueError for vectors that are not the model's, OSError for what can't be read or written.
     """
-    made = description(vectors)
-    there = (Path(made["folder"]) / "config.json").exists()
-    loaded = invlib.InvertibleSentenceModel.from_pretrained(model or made["folder" if there else "model"])
+    found, made = files.mapped(vectors), description(vectors)
+    if model is None:
+        if made is None:
+            beside = vectors.with_suffix(".json").name
+            raise ValueError(
+                f"{vectors} has no {beside} beside it, which says what made the vectors; name their model: --model "
+                "FOLDER, or make both files: invlib encode FILE --model FOLDER --output NAME.npy"
+            )
+        model = made["folder" if (Path(made["folder"]) / "config.json").exists() else "model"]
+    loaded = invlib.InvertibleSentenceModel.from_pretrained(model)
     if output:
         check_output(output, vectors, vectors.with_suffix(".json"), *folder_of(loaded).iterdir())
-    check_vectors(vectors, made, loaded)
+    if made:
+        check_maker(vectors, made, loaded)
+    check_vectors(vectors, found, made, loaded.config.embedding_dim)
     with (
         renamed_when_whole(output) if output else nullcontext(sys.stdout.buffer) as out,
-        progress(desc="decoding", total=made["n"]) as bar,
+        progress(desc="decoding", total=len(found)) as bar,
     ):
-        for start in range(0, made["n"], files.CHUNK):
+        for start in range(0, len(found), files.CHUNK):
             decoded = loaded.decode(part_of(vectors, start), num_beams=num_beams, return_scores=scores)
             text = as_csv(decoded, header=start == 0) if scores else "".join(f"{text}\n" for text in decoded)
-            out.write(text.encode())
-            out.flush()
+            files.write(out, text)
             bar.update(len(decoded))
 
 
@@ -90,7 +100,7 @@ def as_csv(decoded: list, header: bool) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vectors", type=Path)
-    parser.add_argument("--model", help="default: the model that made the vectors")
+    parser.add_argument("--model", help="folder or name; default: what the .json beside names")
     parser.add_argument("--num-beams", type=int, default=1, choices=range(1, 65), metavar="N", help="1 = greedy search")
     parser.add_argument("--output", type=Path, help="default: standard output; CSV with scores where it ends in .csv")
     parser.add_argument("--scores", action="store_true", help="CSV: each text, its log-probability, that of its pieces")

@@ -29,9 +29,14 @@ TABLES = tuple(kind for kind in KINDS if kind != ".txt")  # read as own data is,
 def read_texts(name: str, column: str | None = None) -> Iterator[tuple[str, str]]:
     """The texts of a text file, a table, a pipe or `-`, standard input, each behind its place: ("a.txt:3", "gold").
 
-    Raises ValueError for a line that is not UTF-8, for `column` where lines are read, and as `read_file` does.
+    Raises FileNotFoundError for what is not there, ValueError for a line that is not UTF-8, for `column` where lines
+    are read, and as `read_file` does.
     """
     file, called = Path(name).expanduser(), "standard input" if name == "-" else name
+    if name != "-" and (file.is_dir() or not file.exists()):
+        what = "is a folder" if file.is_dir() else "is not there"
+        raise FileNotFoundError(f"{name} {what}, seen from {Path.cwd()}; give a file with a sentence a line, a table "
+                                f"({', '.join(TABLES)}), or - for standard input")  # fmt: skip
     if file.suffix.lower() in TABLES:
         yield from ((f"{name}, row {n}", row.text) for n, row in enumerate(read_file(file, column), start=1))
         return

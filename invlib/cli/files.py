@@ -1,6 +1,7 @@
 """What all commands have in common: chunks, progress, and an output that takes its name when it is whole."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +16,14 @@ if TYPE_CHECKING:  # torch takes seconds
 
 CHUNK = 1024  # texts or vectors in memory at once
 
-progress = partial(tqdm, unit=" texts", mininterval=2)  # on standard error
+progress = partial(tqdm, unit=" texts", mininterval=2, disable=None)  # on standard error, where it is a terminal
+
+
+def write(out: IO[bytes], text: str) -> None:
+    """UTF-8, at once; a bar on the same terminal makes way for it."""
+    with tqdm.external_write_mode(file=sys.stdout):
+        out.write(text.encode())
+        out.flush()
 
 
 def check_output(output: Path, *read: Path) -> None:
@@ -51,3 +59,16 @@ def renamed_when_whole(file: Path) -> Iterator[IO[bytes]]:
 def part_of(vectors: Path, start: int) -> np.ndarray:
     """CHUNK vectors as float32; mapped anew each time, so that what was read before leaves the memory."""
     return np.load(vectors, mmap_mode="r")[start : start + CHUNK].astype(np.float32)
+
+
+def mapped(vectors: Path) -> np.ndarray:
+    """An .npy file's array, mapped; FileNotFoundError, or ValueError where it is no whole .npy file of numbers."""
+    if not vectors.is_file():
+        raise FileNotFoundError(f"no plain file {str(vectors)!r}; give an .npy file of invlib encode or numpy.save")
+    with vectors.open("rb") as file:
+        if file.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise ValueError(f"{vectors} is no .npy file; give one array, as invlib encode or numpy.save writes it")
+    try:
+        return np.load(vectors, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{vectors}: no whole .npy file of numbers ({error}); make it again") from error

@@ -2,19 +2,21 @@
 
 import argparse
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invlib.cli import files
+from invlib.cli.decode import description
+from invlib.cli.encode import maker
 from invlib.cli.files import check_output, folder_of, part_of, progress, renamed_when_whole
 
 if TYPE_CHECKING:
     from invlib.models.model import InvertibleSentenceModel
 
-NEAR = 0.7  # cosine below which, in the middle of the first vectors, they are hardly this encoder's
+NEAR = 0.7  # cosine below which, in the middle or the mean, vectors are hardly this encoder's
 FIRST = 64  # vectors that are inverted before the file is begun
 
 
@@ -23,14 +25,14 @@ def foreign_vectors(vectors: Path, model: "InvertibleSentenceModel") -> np.ndarr
     from invlib.inversion.invert import ZERO
 
     encoder, expected = model.encoder.name, f"(N, {model.config.hidden_size})"
-    if not vectors.is_file():
-        raise FileNotFoundError(f"no plain file {str(vectors)!r}; save the embeddings with numpy.save(name, array)")
-    try:
-        found = np.load(vectors, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{vectors}: no whole npy file of numbers ({error}); save it with numpy.save") from error
-    if not isinstance(found, np.ndarray):
-        raise ValueError(f"{vectors} holds several arrays; save the embeddings alone, with numpy.save(name, array)")
+    found, made = files.mapped(vectors), None
+    with suppress(ValueError):  # somebody's own JSON says nothing of a model
+        made = description(vectors)
+    if made and made["model_hash"] != maker(model)["model_hash"]:
+        raise ValueError(
+            f"{vectors}: {vectors.with_suffix('.json').name} says that model {made['model']!r} made them, where plain "
+            f"sentence embeddings of encoder {encoder!r} are expected; decode them: invlib decode {vectors}"
+        )
     if found.ndim != 2 or found.shape[1] != model.config.hidden_size or found.dtype.kind not in "fiu":
         raise ValueError(
             f"{vectors}: {found.shape} {found.dtype}, where encoder {encoder!r} makes {expected} of real numbers; name "
@@ -84,16 +86,19 @@ def invert_file(
             inverted = invert(loaded, part, chain)
             cosines += [i.cosine for i in inverted]
             if not start and np.median(cosines) < NEAR:
-                sys.stderr.write(
-                    f"invlib: the texts found for the first {len(part)} vectors are far from them (median cosine "
-                    f"{np.median(cosines):.2f}): were they made by {loaded.encoder.name!r}, and is nothing added?\n"
+                bar.write(
+                    f"invlib: these are hardly embeddings of {loaded.encoder.name!r}, or something is added to them: "
+                    f"the texts found for the first {len(part)} have a median cosine of {np.median(cosines):.2f} to "
+                    f"them, below {NEAR}; name the encoder that made them with --encoder, and a model trained on it "
+                    "with --model",
+                    file=sys.stderr,
                 )
             texts = loaded.text([i.best for i in inverted])
-            out.write(inverted_csv(texts, cosines[start:], SURE, header=start == 0).encode())
-            out.flush()
+            files.write(out, inverted_csv(texts, cosines[start:], SURE, header=start == 0))
             bar.update(len(part))
-    sure = np.mean(np.array(cosines) >= SURE)
-    sys.stderr.write(f"invlib: {len(cosines)} texts, mean cosine {np.mean(cosines):.3f}; surely exact {sure:.1%}\n")
+    mean, sure = np.mean(cosines), np.mean(np.array(cosines) >= SURE)
+    doubt = f"; are these embeddings of {loaded.encoder.name!r}? Such texts say little" if mean < NEAR else ""
+    sys.stderr.write(f"invlib: {len(cosines)} texts, mean cosine {mean:.3f}; surely exact {sure:.1%}{doubt}\n")
 
 
 def inverted_csv(texts: list[str], cosines: list[float], sure: float, header: bool) -> str:

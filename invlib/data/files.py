@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 COLUMN = "Headlines"
+NAME_IT = "name the column of the texts: column=NAME in Python, --column NAME of invlib encode"
 FOLDER_KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # what is read of a folder; notes may be .txt, .json
 KINDS = (*FOLDER_KINDS, ".json", ".txt", ".gz")
 Table = tuple[list[str], Sequence[tuple[str, Sequence]]]  # the columns' names; of each row its place and its values
@@ -52,7 +53,7 @@ def pick(names: Sequence[str], choices: Sequence[str]) -> int:
     if (found := find(names, choices)) is not None:
         return found
     wanted, have = " or ".join(map(repr, choices)), ", ".join(map(repr, names)) or "none"
-    raise ValueError(f"no column {wanted}; its columns are {have}. Name the column of the texts: column=...")
+    raise ValueError(f"no column {wanted}; its columns are {have}; {NAME_IT}")
 
 
 def find(names: Sequence[str], choices: Sequence[str]) -> int | None:
@@ -75,7 +76,7 @@ def as_text(value, where: str) -> str:
     if value is None or value != value:  # NaN
         return ""
     if not isinstance(value, str):
-        raise ValueError(f"{where}: the column holds {value!r:.60}, no text; name a column of texts: column=...")
+        raise ValueError(f"{where}: the column holds {value!r:.60}, no text; {NAME_IT}")
     if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
         raise ValueError(f"{where}: {value!r} holds half a character (a lone surrogate); remove it")
     return value

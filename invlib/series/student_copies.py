@@ -53,17 +53,14 @@ def hint(exercise: dict) -> str:
 def write_copies(folder: Path) -> list[Path]:
     """Write a student copy of every notebook, and the texts beside, into `folder`; returns the files.
 
-    What is not copied is linked to where it lies. Raises as `student_copy` does.
+    The folder is handed out alone: a link to what is not in it keeps its words and leads nowhere. Raises as
+    `student_copy` does.
     """
     exercises, copies = read_exercises(), {}
     names = {path.name for path in paths.NOTEBOOKS.glob("*.ipynb")} | {*TEXTS}
 
-    def linked(text: str) -> str:
-        def place(match: re.Match) -> str:
-            kept = match[1] in names or not (paths.NOTEBOOKS / match[1]).exists()
-            return match[0] if kept else f"]({os.path.relpath(paths.NOTEBOOKS / match[1], folder)})"
-
-        return re.sub(r"\]\(([^)#:\s]+)\)", place, text)
+    def unlinked(text: str) -> str:
+        return re.sub(r"\[([^]]+)\]\(([^)#:\s]+)\)", lambda link: link[0] if link[2] in names else link[1], text)
 
     for name in sorted(names - {*TEXTS}):
         path = paths.NOTEBOOKS / name
@@ -73,9 +70,9 @@ def write_copies(folder: Path) -> list[Path]:
             raise ValueError(f"{name}: {error}") from error
         for cell in copy.cells:
             if cell.cell_type == "markdown":
-                cell.source = linked(cell.source)
+                cell.source = unlinked(cell.source)
         copies[name] = nbformat.writes(copy) + "\n"
-    copies |= {name: linked((paths.NOTEBOOKS / name).read_text(encoding="utf-8")) for name in TEXTS}
+    copies |= {name: unlinked((paths.NOTEBOOKS / name).read_text(encoding="utf-8")) for name in TEXTS}
     return [paths.write_text(folder / name, text) for name, text in copies.items()]
 
 

@@ -17,7 +17,8 @@ from invlib.models.code_layout import (
 def test_a_code_is_cut_into_equal_slots_or_shared_by_pieces():
     assert slot_width(12, 4) == 3 and slot_width(15, 7, 32) == 32
     for size, slots, most in ((10, 4, 0), (3, 4, 0), (12, 0, 0), (14, 7, 32)):  # 8 numbers hold the length
-        with pytest.raises(ValueError, match=f"can't be cut into {slots} "):
+        remedy = "give a larger vector" if most else f"choose a divisor of {size}"
+        with pytest.raises(ValueError, match=f"can't be cut into {slots} .*; {remedy}"):
             slot_width(size, slots, most)
 
 

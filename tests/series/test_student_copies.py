@@ -1,5 +1,7 @@
 """The notebooks for a class."""
 
+import re
+
 import nbformat
 import pytest
 
@@ -40,10 +42,14 @@ def test_every_exercise_has_minutes_a_difficulty_and_a_check():
             assert exercise["check"].endswith(".")
 
 
-def test_links_lead_to_the_copies_or_to_the_repository(folder):
-    assert "](03_training.ipynb)" in (folder / "README.md").read_text(encoding="utf-8")
-    assert "presets.yaml)" in (folder / "README.md").read_text(encoding="utf-8")
-    assert "](presets.yaml)" not in (folder / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", [*NAMES, *student_copies.TEXTS])
+def test_no_link_leads_out_of_the_folder(folder, name):
+    """It is handed out alone: what is not in it is named, and not linked."""
+    text = (folder / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", text)
+    assert not [link for link in links if link not in {*NAMES, *student_copies.TEXTS}]
+    if name == "README.md":
+        assert "03_training.ipynb" in links and "on two cores, from presets.yaml" in text
 
 
 def test_an_exercise_without_an_entry_is_an_error(tmp_path, monkeypatch, capsys):
