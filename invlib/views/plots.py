@@ -191,8 +191,8 @@ def code_layout_axes(ax: Axes, pieces: Sequence[str], size: int, places: int) ->
     """Which of a code's `size` numbers belong to which word piece of a sentence, at most `places` each."""
     piece, _, there = (part[0].numpy() for part in layout(torch.tensor([len(pieces)]), size, places))
     grid = np.full((len(pieces), size), np.nan)
-    grid[piece[there], np.flatnonzero(there)] = piece[there] % 2
-    ax.imshow(grid, aspect="auto", interpolation="none", cmap="coolwarm", vmin=0, vmax=1)
+    grid[piece[there], np.flatnonzero(there)] = 1
+    ax.imshow(grid, aspect="auto", interpolation="none", cmap="Blues", vmin=0, vmax=1.3)
     ax.set_yticks(range(len(pieces)), map(literal, pieces), fontsize=10)
     ax.grid(False)
     return label_axes(ax, "number of the code")
