@@ -25,8 +25,8 @@ def say(fig: Figure, message: str) -> None:
 def lengths(pieces: Sequence[int], longest: int) -> str:
     """pieces: of each headline; longest: where they are cut."""
     low, high = np.percentile(pieces, [1, 99])
-    cut = np.mean(np.asarray(pieces) > longest)
-    return f"98 % of the headlines have {low:.0f} to {high:.0f} word pieces; {cut:.1%} are cut at {longest}"
+    cut = (np.asarray(pieces) > longest).sum()
+    return f"98% of the headlines have {low:.0f} to {high:.0f} word pieces; {cut} of {len(pieces):,} are cut at {longest}"
 
 
 def word_pieces(covered: Sequence[float]) -> str:

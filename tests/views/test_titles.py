@@ -81,7 +81,7 @@ def test_curves_say_whether_the_loss_still_falls():
 
 
 def test_numbers_of_the_data_are_those_of_the_figure():
-    assert titles.lengths([10] * 99 + [50], 40).endswith("1.0% are cut at 40")
+    assert titles.lengths([10] * 99 + [50], 40).endswith("1 of 100 are cut at 40")
     assert titles.word_pieces([30.0, 60.0, 80.0, 100.0]).startswith("The 2 commonest word pieces")
     cosines = np.array([[1.0, 0.1, 0.7], [0.1, 1.0, 0.2], [0.7, 0.2, 1.0]])
     assert titles.similarity(cosines) == "Headlines 1 and 3 are most alike, cosine 0.70; the median pair has 0.20"
