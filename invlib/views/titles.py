@@ -25,8 +25,8 @@ def say(fig: Figure, message: str) -> None:
 def lengths(pieces: Sequence[int], longest: int) -> str:
     """pieces: of each headline; longest: where they are cut."""
     low, high = np.percentile(pieces, [1, 99])
-    cut = (np.asarray(pieces) > longest).sum()
-    return f"98% of the headlines have {low:.0f} to {high:.0f} word pieces; {cut} of {len(pieces):,} are cut at {longest}"
+    cut = f"{(np.asarray(pieces) > longest).sum()} of {len(pieces):,} are cut at {longest}"
+    return f"98% of the headlines have {low:.0f} to {high:.0f} word pieces; {cut}"
 
 
 def word_pieces(covered: Sequence[float]) -> str:
@@ -144,8 +144,8 @@ def bits(results: Sequence[Mapping]) -> str:
     kinds = sorted(best.values(), key=lambda row: -row["recovered_bits"])[:3]
     reference = kinds[0]["reference_bits"]
     of = f" of {reference:.0f}" if pd.notna(reference) else ""
-    told = [f"{name_of(row)} {row['recovered_bits']:.0f}" for row in kinds]
-    return f"Recovered bits{of}: {', '.join(told)}"
+    told = [f"{name_of(row)} recovers {row['recovered_bits']:.0f}{of} bits" for row in kinds[:1]]
+    return ", ".join(told + [f"{name_of(row)} {row['recovered_bits']:.0f}" for row in kinds[1:]])
 
 
 def search(table: pd.DataFrame, name: str = "beam 5") -> str:

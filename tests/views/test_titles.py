@@ -30,7 +30,7 @@ def test_a_title_is_wrapped_to_its_figure_and_stays_in_it():
 
 
 def test_bits_tells_the_best_of_each_kind():
-    assert titles.bits(ROWS) == "Recovered bits of 100: hybrid_384 99, att_pool_2560 62"
+    assert titles.bits(ROWS) == "hybrid_384 recovers 99 of 100 bits, att_pool_2560 62"
     assert "of 100" not in titles.bits([row("rnn", 8, 0.1, 0.1, 3.0, None)])
     assert "not measured" in titles.bits([row("rnn", 8, 0.1, 0.1, None, None)])
 
