@@ -153,8 +153,8 @@ def search(table: pd.DataFrame, name: str = "beam 5") -> str:
     by = {search: part.set_index("model") for search, part in table.groupby("search")}
     slower = (by[name]["decode_ms"] / by["greedy"]["decode_ms"]).median()
     change = 100 * (by[name]["generated_accuracy"] - by["greedy"]["generated_accuracy"])
-    told = ", ".join(f"{value:+.1f} points ({model})" for model, value in change.items())
-    return f"{name} takes {slower:.1f} times as long as greedy; accuracy: {told}"
+    told = ", ".join(f"{value:+.1f} ({model})" for model, value in change.items())
+    return f"{name} takes {slower:.1f} times greedy's time; accuracy in points: {told}"
 
 
 def probabilities(name: str, reconstructions: Sequence) -> str:

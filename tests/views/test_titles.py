@@ -47,7 +47,7 @@ def test_search_holds_the_beam_against_greedy():
         "generated_accuracy": [0.5, 0.52, 0.4, 0.39], "low": 0.3, "high": 0.6,
     })  # fmt: skip
     found = titles.search(table)
-    assert "3.0 times" in found and "+2.0 points (a)" in found and "-1.0 points (b)" in found
+    assert "3.0 times" in found and "+2.0 (a), -1.0 (b)" in found
     ax = panels.searches(plt.subplots()[1], table)
     assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["a", "b", "greedy", "beam 5"]
 
