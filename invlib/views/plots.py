@@ -191,8 +191,8 @@ def code_layout_axes(ax: Axes, pieces: Sequence[str], size: int, places: int) ->
     """Which of a code's `size` numbers belong to which word piece of a sentence, at most `places` each."""
     piece, _, there = (part[0].numpy() for part in layout(torch.tensor([len(pieces)]), size, places))
     grid = np.full((len(pieces), size), np.nan)
-    grid[piece[there], np.flatnonzero(there)] = piece[there] % 2
-    ax.imshow(grid, aspect="auto", interpolation="none", cmap="coolwarm", vmin=0, vmax=1)
+    grid[piece[there], np.flatnonzero(there)] = 1
+    ax.imshow(grid, aspect="auto", interpolation="none", cmap="Blues", vmin=0, vmax=1.3)
     ax.set_yticks(range(len(pieces)), map(literal, pieces), fontsize=10)
     ax.grid(False)
     return label_axes(ax, "number of the code")
@@ -301,10 +301,10 @@ def shaded_tokens(ax: Axes, rows: Sequence[tuple[Sequence[str], Sequence[float]]
     for i, (tokens, values) in enumerate(rows):
         grid[i, : len(tokens)] = values
     drawn = ax.imshow(grid, aspect="auto", **{"cmap": "Blues", "vmin": 0, **image})
+    look = {"ha": "center", "va": "center", "rotation": 90, "fontsize": 13 if len(rows) < 5 else 11}
     for i, (tokens, values) in enumerate(rows):
         for j, (token, value) in enumerate(zip(tokens, values, strict=True)):
-            colour = readable_on(drawn.cmap(drawn.norm(value)))
-            ax.text(j, i, literal(token), ha="center", va="center", color=colour, rotation=90)
+            ax.text(j, i, literal(token), color=readable_on(drawn.cmap(drawn.norm(value))), **look)
     ax.set_yticks(range(len(rows)), [str(i + 1) for i in range(len(rows))])
     ax.set_xticks(range(0, columns, 2))
     ax.grid(False)

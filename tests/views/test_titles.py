@@ -1,0 +1,101 @@
+"""The titles of the figures of 00 to 07 say what the figures show, whatever the run."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from invlib.views import panels, titles
+
+
+def row(model: str, dim: int, accuracy: float, generated: float, bits: float | None, reference: float | None = 100.0):
+    found = {"accuracy": accuracy, "generated_accuracy": generated, "recovered_bits": bits}
+    return {"model": model, "embedding_dim": dim, "variant": None, "reference_bits": reference, **found}
+
+
+ROWS = [row("att_pool", 768, 0.6, 0.2, 50.0), row("att_pool", 2560, 0.7, 0.4, 62.0), row("hybrid", 384, 0.9, 0.9, 99.0)]
+LOST = pd.DataFrame({
+    "group": ["never", "often", "to 8", "longer"], "share": [0.5, 0.9, 0.99, 0.0], "low": [0.4, 0.8, 0.9, 0.0],
+    "high": [0.6, 1.0, 1.0, 0.8], "n": [30, 900, 50, 1], "by": ["met"] * 2 + ["pieces"] * 2,
+})  # fmt: skip
+
+
+def test_a_title_is_wrapped_to_its_figure_and_stays_in_it():
+    fig, _ = plt.subplots(figsize=(6, 4))
+    titles.say(fig, "twelve words of five " * 6 + "$5 and $6")
+    fig.canvas.draw()
+    shown = fig.get_suptitle()
+    assert shown.count("\n") == 2 and r"\$5" in shown
+    assert fig._suptitle.get_window_extent().x1 <= fig.bbox.x1
+
+
+def test_bits_tells_the_best_of_each_kind():
+    assert titles.bits(ROWS) == "hybrid_384 recovers 99 of 100 bits, att_pool_2560 62"
+    assert "of 100" not in titles.bits([row("rnn", 8, 0.1, 0.1, 3.0, None)])
+    assert "not measured" in titles.bits([row("rnn", 8, 0.1, 0.1, None, None)])
+
+
+def test_flattery_leaves_out_the_model_that_is_given_no_words():
+    found = titles.flattery([row("encoder_only", 96, 1.0, 0.0, None), *ROWS])
+    assert "att_pool_768 60% and 20%" in found and "hybrid_384 90% and 90%" in found and "encoder_only" not in found
+    assert "hybrid_384" in titles.flattery(ROWS[2:])
+
+
+def test_search_holds_the_beam_against_greedy():
+    table = pd.DataFrame({
+        "model": ["a", "a", "b", "b"], "search": ["greedy", "beam 5"] * 2, "decode_ms": [1.0, 3.0, 2.0, 6.0],
+        "generated_accuracy": [0.5, 0.52, 0.4, 0.39], "low": 0.3, "high": 0.6,
+    })  # fmt: skip
+    found = titles.search(table)
+    assert "3.0 times" in found and "+2.0 (a), -1.0 (b)" in found
+    ax = panels.searches(plt.subplots()[1], table)
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["a", "b", "greedy", "beam 5"]
+
+
+def test_small_groups_are_not_drawn():
+    shown = panels.large_groups(LOST)
+    assert list(shown["group"]) == ["never", "often", "to 8"]
+    assert titles.lost("m", shown) == "m errs most often: met never (50.0%), pieces to 8 (1.0%)"
+    fig, axes = plt.subplots(1, 2)
+    panels.errors(axes, shown, ("pieces wrong (%)", "headlines wrong (%)"))
+    assert [text.get_text() for text in axes[0].texts] == [" 50.0 %", " 10.0 %"]
+
+
+def test_the_corner_is_drawn_where_a_model_is_in_it():
+    points = pd.DataFrame({
+        "label": ["hybrid_384", "rnn_768", "packed_ids_384_2_bits"], "exact_match": [0.9, 0.0, 1.0],
+        "rank_correlation": [0.98, 0.2, 0.99],
+    })  # fmt: skip
+    assert len(panels.virtues(points).axes) == 2 and "1 of 2 learned models; 1 of 1 packed_ids" in titles.corner(points)
+    assert len(panels.virtues(points[1:2]).axes) == 1 and "0 of 0 packed_ids" in titles.corner(points[1:2])
+
+
+def test_curves_say_whether_the_loss_still_falls():
+    curves = pd.DataFrame({"epoch": [1.0, 2.0, 3.0], "validation_loss": [3.0, 2.0, 1.0], "accuracy": [0.1, 0.2, 0.3]})
+    control = curves.assign(accuracy=0.2)
+    assert "still falls after 3.0 epochs" in titles.curve(curves)
+    assert "no longer falls" in titles.curve(curves.assign(validation_loss=[3.0, 1.0, 2.0]))
+    assert "has one point" in titles.curve(curves[:1])
+    found = titles.training({"a": curves, "b": curves.assign(accuracy=0.1), "c": control}, ["a", "b"], "c")
+    assert found.startswith("a predicts 30%") and "1 of 2 models are above the no-vector control's 20%" in found
+
+
+def test_numbers_of_the_data_are_those_of_the_figure():
+    assert titles.lengths([10] * 99 + [50], 40).endswith("1 of 100 are cut at 40")
+    assert titles.word_pieces([30.0, 60.0, 80.0, 100.0]).startswith("The 2 commonest word pieces")
+    cosines = np.array([[1.0, 0.1, 0.7], [0.1, 1.0, 0.2], [0.7, 0.2, 1.0]])
+    assert titles.similarity(cosines) == "Headlines 1 and 3 are most alike, cosine 0.70; the median pair has 0.20"
+    assert "head, b, gives word 2.00 times" in titles.head_kinds(["word", "x"], {"a": [1.0, 1.0], "b": [2.0, None]})
+    weights, mask = np.array([[0.75, 0.25, 0.0]]), np.array([[1, 1, 0]])
+    assert titles.head_weights({"untrained": weights}, mask).endswith("1.5 (untrained)")
+    assert "32 in a headline of 2 pieces, 8 to 9 in" in titles.code_layout([np.array([32, 32]), np.array([8, 9, 9])])
+    assert "above the reference's" in titles.language_models({"lm": 5.0}, 4.0)
+    assert titles.vectors(np.ones((2, 8)), None).endswith("8 numbers") and "4 of the code" in titles.vectors(
+        np.ones((2, 8)), 4
+    )
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
