@@ -98,7 +98,7 @@ def answers(table: pd.DataFrame) -> str:
             words = f"{line.changed} {line.generated_accuracy:.3f} [{low:.3f}, {high:.3f}]"
             if isinstance(line.compared_with, str):
                 found = PairedDifference(line.difference, line.difference_low, line.difference_high)
-                words += f" ({found.words} than {changed[row, line.compared_with]})"
+                words += f" (less {changed[row, line.compared_with]}: {found.words})"
             said.append(
                 words + ("" if line.clear_of_shuffled else ", not clearly better than another headline's vector")
             )

@@ -224,7 +224,7 @@ def test_an_answer_has_the_control_and_what_the_paired_difference_says():
     second = {"line": "until_2019", "changed": "until 2019", "compared_with": "any_year", "clear_of_shuffled": False}
     second |= {"difference": -0.1, "difference_low": -0.15, "difference_high": -0.05}
     (words,) = answers(pd.DataFrame([figures | first, figures | second])).splitlines()
-    assert "until 2019 0.500 [0.400, 0.600] (-0.100 [-0.150, -0.050]: worse than of all years)" in words
+    assert "until 2019 0.500 [0.400, 0.600] (less of all years: -0.100 [-0.150, -0.050]: worse)" in words
     assert words.count("not clearly better than another headline's vector") == 1 and "0.010 at most" in words
 
 
