@@ -74,6 +74,9 @@ class Settings:
     )
     plateau_patience: int = _training(1, "epochs without a better loss before the rate is halved", at_least=0)
     stop_patience: int = _training(4, "epochs without a better loss before training stops", at_least=1)
+    evaluate_every: int | None = _training(
+        None, "steps between two validations, which patience then counts; None = an epoch", at_least=1
+    )
     start_from: str | None = _training(None, "begin with the weights of this model, by name or folder")
     vector_noise: float = _training(0.0, "noise on the vector, in standard deviations of each number", at_least=0)
     strongest_noise: float | None = _training(
@@ -124,6 +127,10 @@ class Settings:
     ablations: tuple[str, ...] = _measuring((), "variants of hybrid that the appendix trains", one_of=tuple(ABLATIONS))
     ablation_steps: int | None = _measuring(None, "at most this many steps for each ablation", at_least=1)
 
+    question_rows: tuple[str, ...] = _measuring((), "models of the small trainings of next_questions, as in rows")
+    question_steps: int = _measuring(1200, "steps of each of them", at_least=1)
+    question_sizes: tuple[int, ...] = _measuring((), "numbers of training headlines among them", at_least=20)
+
     language_model: str = _lm("own", "causal LM of 09 and 10: own (trained in 03), a hub name or a folder")
     lm_widths: tuple[int, ...] = _lm((512,), "widths of the own language models, the main one first", at_least=1)
     lm_steps: int | None = _lm(None, "at most this many steps for each of them", at_least=1)
@@ -157,7 +164,7 @@ class Settings:
 
 FIELDS = tuple(f for f in dataclasses.fields(Settings) if f.name != "given")
 TUPLES = tuple(f.name for f in FIELDS if isinstance(f.default, tuple))
-NUMBERS = ("lm_widths", "limit_sizes")  # of them, those that hold numbers
+NUMBERS = ("lm_widths", "limit_sizes", "question_sizes")  # of them, those that hold numbers
 
 
 def auto_preset() -> str:

@@ -23,6 +23,7 @@ from invlib.encoders.sentence_pooling import DEFAULT, pool_tokens, read_pooling
 from invlib.encoders.word_pieces import check_tokenizer, listed
 from invlib.settings import LAYERS
 
+RANDOM = "random:"  # before an encoder's name: with newly drawn weights
 HALF_OF = "half_precision_of.txt"  # beside weights in half precision: the hash of the encoder in full precision
 
 
@@ -208,13 +209,15 @@ def hash_weights(model, tokenizer) -> str:
 
 @lru_cache(maxsize=4)
 def load_encoder(name: str = "minilm") -> FrozenEncoder:
-    """The frozen encoder by name: 'minilm' (embedded), a hub name, or a local folder.
+    """The frozen encoder by name: 'minilm' (embedded), a hub name, or a local folder; after 'random:', untrained.
 
     FileNotFoundError where there is no such model, OSError for its unreadable files, ValueError for one whose sentence
     embedding or tokenizer this workbook can't use.
     """
     from transformers import AutoModel, AutoTokenizer
 
+    if name.startswith(RANDOM):
+        return untrained(name, load_encoder(name.removeprefix(RANDOM)))
     folder = hub_folder(name)
     sentence_pooling, max_length = read_pooling(folder, name)
     try:
@@ -229,3 +232,16 @@ def load_encoder(name: str = "minilm") -> FrozenEncoder:
     if (noted := Path(folder) / HALF_OF).is_file():
         encoder.half_of = noted.read_text(encoding="utf-8").strip()
     return encoder.to(device())
+
+
+def untrained(name: str, trained: FrozenEncoder) -> FrozenEncoder:
+    """An encoder of the same architecture, tokenizer and pooling, with the weights that training would begin with.
+
+    They are drawn with a fixed seed, as the architecture's `_init_weights` draws them.
+    """
+    from transformers import AutoModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = AutoModel.from_config(trained.model.config)
+    return FrozenEncoder(name, model, trained.tokenizer, trained.sentence_pooling, trained.max_length).to(device())

@@ -1,6 +1,8 @@
 """What all models of a run share: the split headlines, the frozen encoder and its token states."""
 
-from collections.abc import Sequence
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +15,7 @@ from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder, load_encoder
 from invlib.encoders.random_sentences import random_sentences
 from invlib.encoders.recombined import Recombined
-from invlib.encoders.token_states import TokenStates, token_states
+from invlib.encoders.token_states import SelectedStates, TokenStates, token_states
 from invlib.settings import Settings
 
 
@@ -67,6 +69,17 @@ class Material:
             parts.append(Recombined(real, self.encoder, n, seed, longest))
         return TrainingSet(parts)
 
+    def select(self, rows: Mapping[str, Sequence[int]]) -> "Material":
+        """The material with those headlines alone that stand at `rows` of a split, in this order.
+
+        Splits that are not named stay whole. data_hash is one of its own; counts stay those of the whole corpus.
+        """
+        corpus, chosen = self.corpus, {split: list(map(int, places)) for split, places in rows.items()}
+        splits = {**corpus.splits, **{split: corpus.splits[split].select(places) for split, places in chosen.items()}}
+        digest = hashlib.sha256(f"{corpus.data_hash} {sorted(chosen.items())}".encode()).hexdigest()[:12]
+        states = {**self.states, **{split: SelectedStates(self.states[split], chosen[split]) for split in chosen}}
+        return Material(dataclasses.replace(corpus, splits=splits, data_hash=digest), self.encoder, states)
+
     def label_counts(self) -> torch.Tensor:
         """How often each word piece is a label in the training headlines, (V,); [CLS] never is."""
         counts = np.bincount(self.states["train"].tokens, minlength=self.encoder.vocab_size)
@@ -87,7 +100,11 @@ def load_material(settings: Settings, progress: bool = True) -> Material:
 
     Headlines longer than `settings.max_length` word pieces are cut; `states[split].n_cut` counts them.
     """
-    corpus = load_corpus(settings)
+    return encoded(load_corpus(settings), settings, progress)
+
+
+def encoded(corpus: Corpus, settings: Settings, progress: bool = True) -> Material:
+    """`load_material` of headlines that are loaded already."""
     encoder = load_encoder(settings.encoder)
     states = {
         split: token_states(encoder, list(corpus.splits[split]["text"]), settings.max_length, progress=progress)

@@ -35,7 +35,7 @@ class TokenStates:
         self.tokens = np.load(folder / "input_ids.npy", mmap_mode="r")
         self.offsets = np.load(folder / "offsets.npy")
         self.sentence = np.load(folder / "sentence.npy", mmap_mode="r")
-        self.n_cut = int(np.load(folder / "n_cut.npy"))
+        self.n_cut: int | None = int(np.load(folder / "n_cut.npy"))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -45,6 +45,23 @@ class TokenStates:
 
     def token_embeddings(self, i: int) -> np.ndarray:
         return np.asarray(self.states[self.offsets[i] : self.offsets[i + 1]])
+
+
+class SelectedStates(TokenStates):
+    """Those of the texts at `rows`, in this order; nothing is copied but ids and sentence embeddings.
+
+    n_cut is None: it was counted over all texts.
+    """
+
+    def __init__(self, whole: TokenStates, rows: Sequence[int] | np.ndarray):
+        self.whole, self.rows = whole, np.asarray(rows)
+        self.tokens = np.concatenate([whole.input_ids(i) for i in self.rows])
+        self.offsets = np.concatenate([[0], np.cumsum(np.diff(whole.offsets)[self.rows])])
+        self.sentence = np.asarray(whole.sentence)[self.rows]
+        self.n_cut = None
+
+    def token_embeddings(self, i: int) -> np.ndarray:
+        return self.whole.token_embeddings(self.rows[i])
 
 
 def cache_key(encoder: FrozenEncoder, texts: Sequence[str] | Sequence[list[int]], max_length: int) -> str:

@@ -93,6 +93,8 @@ def build_trainer(
     if settings.schedule == "plateau":
         halve = {"factor": 0.5, "patience": settings.plateau_patience}
         more |= {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": halve}
+    if every := settings.evaluate_every:
+        more |= {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": every, "save_steps": every}
     steps = settings.no_vector_steps if settings.row == "no_vector" else settings.steps
     trainer = InvertibleTrainer(
         model=model, settings=settings, encoder=material.encoder, clock=clock, data_collator=collate,

@@ -152,20 +152,21 @@ def training_arguments(
 ) -> TrainingArguments:
     """How the Trainer trains on n sentences an epoch, into `work`: at most so many steps, and at most the epochs.
 
-    settings: seed, epochs, batch_size and rates. The best epoch by eval_loss is kept; `more` are further
-    TrainingArguments. Several processes share a batch: ValueError where it can't be shared evenly.
+    settings: seed, epochs, batch_size and rates. The best evaluation by eval_loss is kept, one an epoch; `more` are
+    further TrainingArguments. Several processes share a batch: ValueError where it can't be shared evenly.
     """
     n_processes, an_epoch = rank_of()[1], -(-n // settings.batch_size)
     if settings.batch_size % n_processes:
         raise ValueError(
             f"batch_size {settings.batch_size} can't be shared by {n_processes} processes; change --nproc-per-node"
         )
+    more = {"eval_strategy": "epoch", "save_strategy": "epoch"} | more
     args = TrainingArguments(
         output_dir=str(work), seed=settings.seed, num_train_epochs=settings.epochs,
         max_steps=steps if steps and steps < settings.epochs * an_epoch else -1,
         per_device_train_batch_size=settings.batch_size // n_processes, learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay, optim="adamw_torch_fused", max_grad_norm=1.0,
-        eval_strategy="epoch", save_strategy="epoch", save_total_limit=2, load_best_model_at_end=True,
+        save_total_limit=2, load_best_model_at_end=True,
         metric_for_best_model="eval_loss", greater_is_better=False,
         logging_steps=min(50, an_epoch),
         bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",

@@ -185,3 +185,17 @@ def test_the_matrix_products_are_in_the_precision_that_is_asked_for(minilm, sent
         assert torch.equal(found[dtype, torch.float32], found[dtype, torch.bfloat16])
     exact, rough = found[torch.float32, torch.float32], found[torch.bfloat16, torch.bfloat16]
     assert not torch.equal(exact, rough) and (exact * rough).sum(1).min() > 0.999
+
+
+def test_an_untrained_encoder_differs_in_its_weights_alone(tiny_folder, tiny_encoder, sentences):
+    expected = torch.random.get_rng_state()
+    untrained = load_encoder(f"random:{tiny_folder}")
+    assert torch.equal(torch.random.get_rng_state(), expected)
+    assert untrained.cut_ids(sentences) == tiny_encoder.cut_ids(sentences)
+    assert untrained.model.config.to_dict() == tiny_encoder.model.config.to_dict()
+    assert untrained.sentence_pooling == tiny_encoder.sentence_pooling and not untrained.model.training
+    ours, theirs = untrained.model.state_dict(), tiny_encoder.model.state_dict()
+    drawn = [key for key in theirs if key.endswith("weight") and "LayerNorm" not in key]
+    assert ours.keys() == theirs.keys() and not any(torch.equal(ours[key], theirs[key]) for key in drawn)
+    again = frozen.untrained("again", tiny_encoder)
+    assert again.hash == untrained.hash != tiny_encoder.hash  # the seed is fixed: a saved model finds its encoder

@@ -9,7 +9,7 @@ import torch
 from invlib.encoders import frozen
 from invlib.encoders import token_states as token_states_module
 from invlib.encoders.frozen import load_encoder
-from invlib.encoders.token_states import cache_key, token_states
+from invlib.encoders.token_states import SelectedStates, cache_key, token_states
 
 
 @pytest.fixture
@@ -139,3 +139,13 @@ def test_two_runs_that_encode_the_same_at_once_both_get_it(tiny_encoder, sentenc
     monkeypatch.setattr(tiny_encoder, "token_embeddings", slower)
     assert len(token_states(tiny_encoder, sentences[:5], cache=tmp_path, progress=False)) == 5
     assert [p.name[:7] for p in tmp_path.iterdir()] == ["states-"]
+
+
+def test_some_of_the_texts_have_their_own_states(tiny_encoder, sentences, tmp_path):
+    whole = token_states(tiny_encoder, sentences[:8], 16, cache=tmp_path, progress=False)
+    some = SelectedStates(whole, [5, 0, 6])
+    assert len(some) == 3 and some.n_cut is None
+    for k, i in enumerate([5, 0, 6]):
+        np.testing.assert_array_equal(some.input_ids(k), whole.input_ids(i))
+        np.testing.assert_array_equal(some.token_embeddings(k), whole.token_embeddings(i))
+        np.testing.assert_array_equal(some.sentence[k], whole.sentence[i])

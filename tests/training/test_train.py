@@ -126,6 +126,21 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, ti
     assert log.count("epoch 1.00 validation") == 1  # the first epoch was not done again
 
 
+def test_validations_after_so_many_steps_whatever_an_epoch_has(run, tiny_settings, tiny_material, killed_after):
+    """And the last step has one; killed within an epoch, it goes on from the last of them."""
+    settings = replace(tiny_settings, epochs=9, steps=7, evaluate_every=3, schedule="cosine")
+    killed_after(None)
+    _, curves = train(settings, run / "whole", tiny_material)
+    assert curves.step.tolist() == [3, 6, 7]
+    killed_after(5)
+    with pytest.raises(Killed):
+        train(settings, run / "cut", tiny_material)
+    killed_after(None)
+    _, resumed = train(settings, run / "cut", tiny_material)
+    assert resumed.step.tolist() == [3, 6, 7]
+    assert same(*(weights(run / part / "models" / settings.name) for part in ("whole", "cut")))
+
+
 def test_time_is_counted_over_resumes(run, tiny_settings, tiny_material, killed_after):
     settings = replace(tiny_settings, epochs=3)
     killed_after(7)
