@@ -1,6 +1,7 @@
 """What a run left behind, to be measured: its models, the settings each was trained with, and their headlines."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,7 +191,7 @@ def table_order(name: str) -> tuple:
     return list(ROWS).index(row), dim, variant or ""
 
 
-def name_of(row: dict) -> str:
+def name_of(row: Mapping) -> str:
     """The name of the model that an object of metrics.json measured."""
     return model_name(row["model"], row["embedding_dim"], row.get("variant"))
 

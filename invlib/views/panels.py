@@ -22,9 +22,9 @@ def searches(ax: Axes, table: pd.DataFrame) -> Axes:
     """
     models, kinds = table["model"].unique().tolist(), table["search"].unique().tolist()
     for line in table.to_dict("records"):
-        look = {"color": f"C{models.index(line['model'])}", "marker": "osD^v"[kinds.index(line["search"])]}
+        color, marker = f"C{models.index(line['model'])}", "osD^v"[kinds.index(line["search"])]
         at, interval = ([line["decode_ms"]], [line["generated_accuracy"]]), [line["low"], line["high"]]
-        plots.scatter_with_intervals(ax, *at, None, [interval], **look)
+        plots.scatter_with_intervals(ax, *at, None, [interval], color=color, marker=marker)
     of_models = [Line2D([], [], color=f"C{k}", linewidth=5, label=plots.literal(name)) for k, name in enumerate(models)]
     of_kinds = [
         Line2D([], [], color="0.3", linestyle="", marker=m, label=name) for m, name in zip("osD^v", kinds, strict=False)

@@ -99,7 +99,7 @@ def head_kinds(kinds: Sequence[str], relative: Mapping[str, Sequence[float | Non
 def training(curves: Mapping[str, pd.DataFrame], names: Sequence[str], control: str) -> str:
     """Accuracy at the lowest validation loss; curves: of all trainings; names: of the models; control: no vector."""
     accuracy = {name: c.loc[c["validation_loss"].idxmin(), "accuracy"] for name, c in curves.items()}
-    best, above = max(names, key=accuracy.get), sum(accuracy[name] > accuracy[control] for name in names)
+    best, above = max(names, key=accuracy.__getitem__), sum(accuracy[name] > accuracy[control] for name in names)
     told = f"{above} of {len(names)} models are above the no-vector control's {accuracy[control]:.0%}"
     return f"{best} predicts {accuracy[best]:.0%} of the next pieces; {told}"
 
@@ -112,7 +112,7 @@ def reference_bits(bits: Sequence[float]) -> str:
 
 def language_models(losses: Mapping[str, float], reference: float) -> str:
     """losses: the lowest validation loss of each language model and of the reference, in nats per word piece."""
-    best = min(losses, key=losses.get)
+    best = min(losses, key=losses.__getitem__)
     side = "above" if losses[best] > reference else "not above"
     return f"{best} ends lowest, at {losses[best]:.2f} nats per piece, {side} the reference's {reference:.2f}"
 
@@ -173,7 +173,7 @@ def vectors(vectors: np.ndarray, prefix: int | None) -> str:
     told = (
         f"{one:.3f} in the {prefix} numbers of the prefix, {other:.3f} in the {vectors.shape[1] - prefix} of the code"
     )
-    return f"Two halves: the mean size is {told}"
+    return f"Two parts: the mean size is {told}"
 
 
 def code_layout(shares: Sequence[np.ndarray]) -> str:
