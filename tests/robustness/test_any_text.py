@@ -101,13 +101,19 @@ def test_a_vector_gives_one_text_in_any_batch(model, encoded):
     assert model.decode(z[:16], num_beams=3, batch_size=5) == by_beams and len(by_beams) == 16
 
 
-@pytest.mark.parametrize("dtype, difference", [(torch.float32, 1e-5), (None, 5e-3)])
-def test_a_text_comes_back_alike_whatever_its_neighbours(model, encoded, dtype, difference):
-    """Rounding may change a vector by its place in a batch, but never the text."""
+@pytest.mark.parametrize("dtype, difference, alike", [(torch.float32, 1e-5, 1.0), (None, 5e-3, 0.97)])
+def test_a_text_comes_back_alike_whatever_its_neighbours(model, encoded, dtype, difference, alike):
+    """Rounding may change a vector by its place in a batch, but not its text.
+
+    In bfloat16 a few may change, of those that the vector does not hold: their next piece can be a matter of chance.
+    """
     texts, z = sample(encoded, 200)
     together, alone = (model.encode(texts, size, dtype=dtype) for size in (64, 1))
     assert np.abs(together - alone).max() < difference and np.abs(together - z).max() < 5e-3
-    assert model.decode(together) == model.decode(alone)
+    one, other = model.decode(together), model.decode(alone)
+    same = np.array([a == b for a, b in zip(one, other, strict=True)])
+    held = np.array([a == b for a, b in zip(one, model.encoder.text(model.encoder.input_ids(texts)), strict=True)])
+    assert same.mean() >= alike and same[held].all() and held.any()
 
 
 @settings(repeatable, max_examples=60)
