@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from invlib import paths
@@ -22,10 +23,13 @@ from invlib.series.tables import (
     published,
     rank,
     settings_of,
+    stated,
     with_interval,
 )
+from invlib.settings import Settings
 
 PROVENANCE = ("preset", "seed", "data_source", "data_hash", "encoder", "scorers", "judge", "device")
+CONTROLS = ("packed_ids", "arithmetic_code")  # of 08_noise.csv
 ATTACKS = {  # of 12_attacks.csv, as README.md calls them
     "nearest training headline": "nothing inverted: the nearest training headline",
     "greedy": "one pass of the inverter",
@@ -46,6 +50,32 @@ def results_table(metrics: pd.DataFrame) -> pd.DataFrame:
             "recovered bits": marked(row, number(row.get("recovered_bits"), 1), "recovered_bits"),
         }
         for row in main_rows(metrics)
+    ]
+    return pd.DataFrame(rows)
+
+
+def unlearned_table(folder: str | Path) -> pd.DataFrame:
+    """The two controls whose vectors nothing learns, without noise, as rows of `results_table`; none where 08 has none.
+
+    Agreement is that of the code weight which the models have; it was measured for the packed ids alone.
+    """
+    files = [Path(folder) / "tables" / name for name in ("08_noise.csv", "appendix_meaning.csv")]
+    if not all(file.is_file() for file in files):
+        return pd.DataFrame()
+    clean, meaning = (pd.read_csv(file) for file in files)
+    clean, weight = clean[clean["noise"] == 0].set_index("model"), Settings().code_weight
+    agreement = meaning[np.isclose(meaning["weight"], weight)].set_index("model")["rank_correlation"]
+    rows = [
+        {
+            "model": f"control: {name} (n = {row['n']:.0f})",
+            "D": f"{row['D']:.0f}",
+            "generated accuracy [95 %]": stated(row["generated_accuracy"], row["low"], row["high"]),
+            "exact match": number(row["exact_match"]),
+            "agreement with the encoder": number(agreement.get(name), 2),
+            "recovered bits": NONE,
+        }
+        for name, row in clean.iterrows()
+        if name in CONTROLS
     ]
     return pd.DataFrame(rows)
 
@@ -124,7 +154,11 @@ def rebuild_readme(text: str, folder: str | Path) -> str:
     """README.md's text with its tables (`<!-- table:NAME --> ... <!-- /table -->`) made anew from a published run."""
     metrics, made = load_metrics(folder), f"*{provenance(folder)}*"
     parts = {
-        "results": lambda: (markdown(results_table(metrics)), legend(metrics), made),
+        "results": lambda: (
+            markdown(pd.concat([results_table(metrics), unlearned_table(folder)])),
+            legend(metrics),
+            made,
+        ),
         "deck": lambda: (markdown(deck_table(metrics)), ONE_STEP_NOTE, made),
         "examples": lambda: (markdown(examples_table(folder)),),
         "inversion": lambda: (markdown(inversion_table(folder)),),

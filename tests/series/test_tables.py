@@ -52,6 +52,22 @@ def test_results_table(finished):
     assert "†" in tables.legend(metrics) and "‡" in tables.legend(metrics)
 
 
+def test_the_controls_that_learn_nothing_stand_below(tmp_path):
+    """Without noise, with how many headlines; what was not measured is a dash; without 08's table there are none."""
+    assert readme_tables.unlearned_table(tmp_path).empty
+    figures = {"D": 384, "generated_accuracy": 0.9, "low": 0.8, "high": 1.0, "exact_match": 0.5, "n": 200}
+    lines = [
+        {"model": m, "noise": z, **figures} for m in ("packed_ids", "arithmetic_code", "hybrid") for z in (0.0, 1.0)
+    ]
+    paths.write_csv(tmp_path / "tables" / "08_noise.csv", pd.DataFrame(lines))
+    meaning = [("packed_ids", 0.1, 0.7), ("packed_ids", 0.2, 0.6)]
+    meaning = pd.DataFrame(meaning, columns=["model", "weight", "rank_correlation"])
+    paths.write_csv(tmp_path / "tables" / "appendix_meaning.csv", meaning)
+    packed, arithmetic = readme_tables.unlearned_table(tmp_path).astype(str).values.tolist()
+    assert packed == ["control: packed_ids (n = 200)", "384", "0.900 [0.800, 1.000]", "0.500", "0.60", "–"]
+    assert arithmetic[0].startswith("control: arithmetic_code") and arithmetic[4] == "–"
+
+
 def test_a_model_that_was_cut_too_early_is_said_to_be_so(finished):
     """In words: below its shuffled control, or worse than no vector at all. What steps or a plateau ended is not."""
     rows = {
