@@ -1,5 +1,7 @@
 """The titles of the figures of 00 to 07 say what the figures show, whatever the run."""
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -99,3 +101,39 @@ def test_numbers_of_the_data_are_those_of_the_figure():
 def closed():
     yield
     plt.close("all")
+
+
+def test_forgetting_compares_both_ends_of_the_headline():
+    """Of four positions the first and the last; the vector's own part is what another vector does not give."""
+    lines = {
+        "generated": [0.8, 0.5, 0.4, 0.1], "true prefix": [0.9, 0.7, 0.6, 0.5],
+        "another headline's vector": [0.3, 0.3, 0.3, 0.4],
+    }  # fmt: skip
+    table = pd.DataFrame(
+        [{"measured": m, "position": i, "accuracy": v} for m, values in lines.items() for i, v in enumerate(values)]
+    )
+    assert titles.forgetting(table) == (
+        "First and last 1 positions: generated text 80% and 10% right, the vector's own part 60% and 10%"
+    )
+
+
+def test_the_ends_of_a_curve_are_told():
+    change = pd.DataFrame({"read_after": [1, 19], "change": [0.5, 0.02]})
+    assert titles.moved(change).endswith("by 50% where it is the last, by 2% where 18 more follow")
+    means = {"shuffled": [0.7, 0.95], "another": [0.2, 0.3]}
+    assert titles.order(means) == "Shuffled words keep a cosine of 0.70 to 0.95; another headline has 0.20 to 0.30"
+    reading = {"direct": pd.DataFrame({"share": [1.0, 0.7]}), "linear map": pd.DataFrame({"share": [1.0, 0.9]})}
+    assert titles.layers(reading).endswith("70% (direct) and 90% (linear map)")
+
+
+def test_top_k_names_the_line_that_rises_most():
+    curves = {"att_pool_768 †": [0.5, 0.6, 0.8], "encoder_only_96": [0.1, 0.3, 0.6]}
+    assert titles.top_k(curves, [1, 5, 10]) == "encoder_only_96 gains most from k = 1 to k = 10: 10% to 60%"
+
+
+def test_probabilities_of_right_pieces_and_others():
+    told = [SimpleNamespace(marks=["right", "wrong"], probabilities=[0.9, 0.2])]
+    assert titles.probabilities("m", told) == (
+        "1 of 2 pieces of m are right; its mean probability: 0.90 where right, 0.20 elsewhere"
+    )
+    assert "elsewhere" not in titles.probabilities("m", [SimpleNamespace(marks=["right"], probabilities=[1.0])])
