@@ -53,17 +53,17 @@ class MeaningReader(Codec):
 
     def trust(self, z, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """The geometric mean of the probabilities of each text's pieces, given its vector: (N,), 0 for an empty one."""
-        trust, said = np.zeros(len(ids)), [k for k, row in enumerate(ids) if row]
-        found = self.model.token_log_probabilities(self.check_vectors(z)[said], [ids[k] for k in said])
-        trust[said] = [np.exp(np.mean(row)) for row in found]
+        trust, filled = np.zeros(len(ids)), [k for k, row in enumerate(ids) if row]
+        found = self.model.token_log_probabilities(self.check_vectors(z)[filled], [ids[k] for k in filled])
+        trust[filled] = [np.exp(np.mean(row)) for row in found]
         return trust
 
     def agreement(self, prefix: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         """The cosine of each text's embedding to its prefix (N, H), as embeddings: (N,), 0 for an empty text."""
-        found, said = np.zeros(len(texts)), [k for k, text in enumerate(texts) if text.strip()]
-        if said:
-            own = self.encoder.sentence_embedding([texts[k] for k in said], self.config.max_length).numpy()
-            found[said] = (unit(own) * unit(prefix[said])).sum(1)
+        found, filled = np.zeros(len(texts)), [k for k, text in enumerate(texts) if text.strip()]
+        if filled:
+            own = self.encoder.sentence_embedding([texts[k] for k in filled], self.config.max_length).numpy()
+            found[filled] = (unit(own) * unit(prefix[filled])).sum(1)
         return found
 
     def generate_ids(self, z, num_beams: int = 1, seed: int = 0, **search) -> list[list[int]]:

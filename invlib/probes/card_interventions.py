@@ -1,4 +1,4 @@
-"""Who decides what is said: the parts of a vector that has a semantic prefix, set to zero or exchanged."""
+"""Who decides what is decoded: the parts of a vector that has a semantic prefix, set to zero or exchanged."""
 
 import numpy as np
 import pandas as pd

@@ -35,7 +35,7 @@ def operated(z: np.ndarray, other: np.ndarray, size: int, intervention: str) -> 
 def interventions(
     model: Codec, z: np.ndarray, ids: Sequence[Sequence[int]], sentence: np.ndarray, n_bootstrap: int = 1000
 ) -> pd.DataFrame:
-    """Who decides what is said: one row for each of INTERVENTIONS.
+    """Who decides what is decoded: one row for each of INTERVENTIONS.
 
     z (N, D): the headlines' vectors; ids: their word pieces, [CLS] and [SEP] included; sentence (N, H): the encoder's
     own embeddings of them. A headline's other is the next; the last's, the first. ValueError for fewer than two
@@ -54,7 +54,7 @@ def interventions(
     rows = []
     for name in INTERVENTIONS:
         generated = model.generate_ids(operated(z, np.roll(z, -1, axis=0), size, name))
-        said = embedded(model, model.text(generated))
+        decoded = embedded(model, model.text(generated))
         row: dict = {"intervention": name}
         for side in whose:
             found = generated_matches(generated, references[side], model.config)
@@ -65,7 +65,7 @@ def interventions(
             }
             for key, three in figures.items():
                 row |= {f"{key}_{side}{end}": x for end, x in zip(("", "_low", "_high"), three, strict=True)}
-            row[f"cosine_{side}"] = float((said * embeddings[side]).sum(1).mean())
+            row[f"cosine_{side}"] = float((decoded * embeddings[side]).sum(1).mean())
         rows.append(row | {"n": len(z)})
     return pd.DataFrame(rows)
 

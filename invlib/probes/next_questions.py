@@ -200,9 +200,9 @@ class Questions:
             for name, line in self.lines.items():
                 if name not in wanted or not (line.every_row or row == self.settings.question_rows[0]):
                     continue
-                said = f"{row}, {line.question.words}, {line.changed}"
+                name_in_words = f"{row}, {line.question.words}, {line.changed}"
                 try:
-                    print(f"{said}: {'measured' if self.ask(row, name) else 'is there already'}", flush=True)
+                    print(f"{name_in_words}: {'measured' if self.ask(row, name) else 'is there already'}", flush=True)
                 except NotPossible as error:
                     not_possible[f"{line.question.words}: not possible with these headlines: {error}"] = None
         for why in not_possible:

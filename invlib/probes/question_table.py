@@ -92,16 +92,16 @@ def answers(table: pd.DataFrame) -> str:
     changed = table.set_index(["row", "line"])["changed"].to_dict()
     sentences = []
     for (question, row), part in table.groupby(["question", "row"], sort=False):
-        said = []
+        told = []
         for line in part.itertuples():
             low, high = line.generated_accuracy_low, line.generated_accuracy_high
             words = f"{line.changed} {line.generated_accuracy:.3f} [{low:.3f}, {high:.3f}]"
             if isinstance(line.compared_with, str):
                 found = PairedDifference(line.difference, line.difference_low, line.difference_high)
                 words += f" (less {changed[row, line.compared_with]}: {found.words})"
-            said.append(
+            told.append(
                 words + ("" if line.clear_of_shuffled else ", not clearly better than another headline's vector")
             )
         control = f"with another headline's vector {part['shuffled_accuracy'].max():.3f} at most"
-        sentences.append(f"- **{question}**, `{row}`, positions generated right: {'; '.join(said)}; {control}.")
+        sentences.append(f"- **{question}**, `{row}`, positions generated right: {'; '.join(told)}; {control}.")
     return "\n".join(sentences)

@@ -71,7 +71,7 @@ def fragility_curves(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes
 
 
 def half_way(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
-    """What is said half way, three panels: beyond the better headline, beyond the nearest real one, and its bits.
+    """What is decoded half way, three panels: beyond the better headline, beyond the nearest real one, and its bits.
 
     The titles count the systems that are beyond for neighbours: an interval above 0, or bits of at most `LANGUAGE`.
     """

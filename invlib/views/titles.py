@@ -161,8 +161,8 @@ def probabilities(name: str, reconstructions: Sequence) -> str:
     """How sure a model was of its right and of its other pieces; reconstructions: as `reconstruct_texts` gives them."""
     pairs = [pair for r in reconstructions for pair in zip(r.marks, r.probabilities, strict=True)]
     right, other = ([p for mark, p in pairs if (mark == "right") == is_right] for is_right in (True, False))
-    said = [f"{np.mean(p):.2f} {where}" for p, where in ((right, "where right"), (other, "elsewhere")) if p]
-    return f"{len(right)} of {len(pairs)} pieces of {name} are right; its mean probability: {', '.join(said)}"
+    told = [f"{np.mean(p):.2f} {where}" for p, where in ((right, "where right"), (other, "elsewhere")) if p]
+    return f"{len(right)} of {len(pairs)} pieces of {name} are right; its mean probability: {', '.join(told)}"
 
 
 def vectors(vectors: np.ndarray, prefix: int | None) -> str:
