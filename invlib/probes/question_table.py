@@ -44,6 +44,7 @@ SOURCE = Question("another source", REUTERS, OTHERS)
 FEWER = Question("fewer headlines")
 ENCODER = Question("a random encoder")
 SIMILARITY = Question("similarity loss")
+SEED = Question("another seed")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def lines(settings: Settings) -> dict[str, Line]:
     untrained = {"encoder": f"{RANDOM}{settings.encoder}"}
     return {
         "all": Line(BASE, "all training headlines"),
+        # The split stays: what changes is where the weights start, and the order of the batches
+        **{f"seed_{n}": Line(SEED, f"the weights' seed {n}", "all", changes={"seed": n}) for n in (1, 2)},
         # As many headlines, some of them of 2020: what 2020 itself costs is the same for both
         "any_year": Line(LATER, "trained on all years, tested on 2020", tested=OF_2020),
         "until_2019": Line(LATER, "trained until 2019, tested on 2020", "any_year", UNTIL_2019, OF_2020),

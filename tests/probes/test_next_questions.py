@@ -125,6 +125,16 @@ def test_a_random_encoder_reads_the_same_headlines(questions, trained_with):
     assert material.encoder.hash != questions.material.encoder.hash
 
 
+def test_another_seed_starts_elsewhere_on_the_same_headlines(questions, run):
+    found = [questions.model("att_pool_32", name) for name in ("all", "seed_1", "seed_2")]
+    models, materials = zip(*found, strict=True)
+    assert all(material.corpus is questions.material.corpus for material in materials)
+    weights = {name: [model.state_dict()[name] for model in models] for name in models[0].state_dict()}
+    changed = [name for name, (a, b, c) in weights.items() if not (a.equal(b) or a.equal(c) or b.equal(c))]
+    assert any(name.startswith("pooling") for name in changed) and any("decoder" in name for name in changed)
+    assert questions.tested_on("seed_1") == questions.tested_on("all")
+
+
 def test_lines_are_measured_once_on_equal_terms_with_their_control(settings, run, trainings, monkeypatch):
     asked = ["until_2019", "own_years", "of_40"]
     Questions(settings, run).ask_all(asked)
@@ -232,4 +242,4 @@ def test_the_command_names_what_it_does_not_know(settings, run, monkeypatch, cap
     monkeypatch.setattr(next_questions, "load_material", lambda s: load_material(settings))
     with pytest.raises(SystemExit):
         main(["--preset", "smoke", "--run", os.fspath(run), "--line", "later"])
-    assert "unknown line later; lines are all, any_year, until_2019" in capsys.readouterr().err
+    assert "unknown line later; lines are all, seed_1, seed_2, any_year" in capsys.readouterr().err
