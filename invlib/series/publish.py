@@ -119,7 +119,7 @@ def check_rows(folder: Path, target: Path) -> None:
 
 def small_files(folder: Path) -> dict[str, Path]:
     """The files that a run brings into results/, by their names there; what an exercise trained is left out."""
-    files = [folder / "metrics.json", folder / "settings.json", folder / "examples.csv"]
+    files = [folder / name for name in ("metrics.json", "settings.json", "examples.csv", "timings.csv")]
     files += [path for part in ("curves", "tables") for path in sorted((folder / part).rglob("*.csv"))]
     return {str(f.relative_to(folder)): f for f in files if f.is_file() and not f.stem.endswith("_mine")}
 

@@ -4,12 +4,15 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import resource
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from invlib import paths
 from invlib.device import device
@@ -31,7 +34,8 @@ from invlib.settings import Settings, auto_preset, load_preset
 from invlib.training.record import records
 
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "bert-score", "sacrebleu", "numpy", "pandas")
-OWN = ("notebooks", "log.txt", "settings.json", FILE)  # what the runner writes into a run, not a notebook
+TIMINGS = "timings.csv"  # of a run: seconds and memory of each of its notebooks
+OWN = ("notebooks", "log.txt", "settings.json", TIMINGS, FILE)  # what the runner writes into a run, not a notebook
 
 
 def produced(folder: Path, start: float) -> str:
@@ -63,9 +67,24 @@ def run_series(notebooks: list[Path], folder: Path, parameters: dict, resume: bo
             print(words, flush=True)
             paths.log_line(folder, f"{notebook.stem} {words}")
             raise
-        line = f"{time.time() - start:6.0f} s  {produced(folder, start) or 'no files'}"
+        seconds = time.time() - start
+        write_timing(folder, notebook.stem, seconds)
+        line = f"{seconds:6.0f} s  {produced(folder, start) or 'no files'}"
         print(line, flush=True)
         paths.log_line(folder, f"{notebook.stem} done: {line.strip()}")
+
+
+def write_timing(folder: Path, step: str, seconds: float) -> None:
+    """Write a step's line of timings.csv: step, seconds, and GB (1e9 bytes) of the largest process that ended so far.
+
+    The line takes the place of the step's older one; the order is that of the steps' names.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, of macOS and of Linux
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
+    new = pd.DataFrame([(step, round(seconds), round(largest, 2))], columns=["step", "seconds", "largest_gb"])
+    file = folder / TIMINGS
+    old = pd.read_csv(file).query("step != @step") if file.is_file() else new.iloc[:0]
+    paths.write_csv(file, pd.concat([old, new]).sort_values("step", kind="stable"))
 
 
 def write_settings(folder: Path, settings: Settings, parameters: dict, done: bool = False) -> None:

@@ -6,6 +6,7 @@ import shutil
 from types import SimpleNamespace
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from papermill.iorw import load_notebook_node
@@ -89,6 +90,11 @@ def test_a_whole_series(workbook, capsys):
     assert settings["preset"] == "cpu" and settings["seed"] == 3 and "torch" in settings["versions"]
     assert settings["data_hash"] == "0123456789ab"  # no model was trained; publishing compares it
     assert "01_second done" in (folder / "log.txt").read_text()
+    timings = pd.read_csv(folder / "timings.csv").set_index("step")
+    assert list(timings.index) == ["00_first", "01_second"] and (timings["seconds"] < 600).all()
+    assert timings["largest_gb"].between(0.02, 64).all()  # a kernel takes more than nothing
+    assert runner.main(["--preset", "cpu", "--run", str(folder.resolve()), "--only", "01", "-p", "seed", "3"]) == 0
+    assert list(pd.read_csv(folder / "timings.csv")["step"]) == ["00_first", "01_second"]
     printed = capsys.readouterr().out
     assert "notebooks: 2, about 4 min, 1 of them for training, timed here; progress" in printed
     assert next(line for line in printed.splitlines() if line.startswith("00_first")).endswith("s  first.txt")
@@ -355,9 +361,9 @@ def test_a_series_that_is_killed_goes_on(workbook, without_kernels, in_child, ki
 
     def left() -> dict:
         files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-        found = {
-            name: len(path.read_bytes()) for name, path in files.items() if ".part" not in name and name != "log.txt"
-        }
+        told = ("log.txt", "timings.csv")  # how it went, not what it made
+        made = {name: path for name, path in files.items() if ".part" not in name and name not in told}
+        found = {name: len(path.read_bytes()) for name, path in made.items()}
         done = [notebooks.is_complete(path) for path in sorted((folder / "notebooks").glob("*.ipynb"))]
         return found | {"complete": done, "last": (paths.RUNS / "last").resolve()}
 
