@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from invlib.views.plots import STYLE
-from invlib.views.reconstruction import LEGEND, NO_FORMULA, Reconstruction, view_html
+from invlib.views.reconstruction import NO_FORMULA, Reconstruction, legend_of, view_html
 
 Cell = str | Reconstruction
 
@@ -24,7 +24,7 @@ def table_html(rows: Sequence[Mapping[str, Cell]], marked: Sequence[int] = (), l
         shown = [view_html(value) if isinstance(value, Reconstruction) else escape(value) for value in row.values()]
         body += f"<tr{look}>" + "".join(f"<td {cell}>{html}</td>" for html in shown) + "</tr>"
     table = f"<table {NO_FORMULA}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return table + (LEGEND if legend else "")
+    return table + (legend_of(rows) if legend else "")
 
 
 def line_of_text(text: str) -> str:

@@ -22,9 +22,9 @@ STYLES = {  # tag and style of a piece; the tag alone still tells them apart whe
 }
 LEGEND = (
     "<small>plain: right &nbsp; <em style='background:#fff3cd;color:#111'>italic</em>: a right piece at another "
-    "position &nbsp; <mark style='background:#f4c7b0;color:#111;font-weight:600'>marked</mark>: wrong &nbsp; "
-    "the darker the line below, the more probable the piece (hover for the number)</small>"
+    "position &nbsp; <mark style='background:#f4c7b0;color:#111;font-weight:600'>marked</mark>: wrong</small>"
 )
+LEGEND_OF_LINES = "<small> &nbsp; the darker the line below, the more probable the piece (hover for the number)</small>"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,13 @@ def views_table(rows: Sequence[Mapping[str, "str | Reconstruction"]]) -> str:
     for row in rows:
         shown = [view_html(value) if isinstance(value, Reconstruction) else escape(value) for value in row.values()]
         body += "<tr>" + "".join(f"<td {cell}>{html}</td>" for html in shown) + "</tr>"
-    return f"<table {NO_FORMULA}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{LEGEND}"
+    return f"<table {NO_FORMULA}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{legend_of(rows)}"
+
+
+def legend_of(rows: Sequence[Mapping[str, "str | Reconstruction"]]) -> str:
+    """What the marks of these rows mean, and the lines where a reconstruction has probabilities."""
+    lines = [v for row in rows for v in row.values() if isinstance(v, Reconstruction) and v.probabilities is not None]
+    return LEGEND + LEGEND_OF_LINES * bool(lines)
 
 
 def reconstruction_box(models: Mapping[str, Codec], text: str, num_beams: int = 5):
@@ -132,7 +138,7 @@ def reconstruction_box(models: Mapping[str, Codec], text: str, num_beams: int = 
             return
         count = f"{found.n_right} of {len(found.pieces)} generated pieces are right at their position"
         given = f"<p {NO_FORMULA}>{escape(sentence.value)}</p>"
-        shown.value = f"{given}<p>{view_html(found)}</p><p>{count}</p>{LEGEND}"
+        shown.value = f"{given}<p>{view_html(found)}</p><p>{count}</p>{LEGEND}{LEGEND_OF_LINES}"
 
     for control in (sentence, model, search):
         control.observe(decode, names="value")

@@ -140,6 +140,14 @@ def test_views_table_needs_rows():
         views_table([])
 
 
+def test_the_legend_names_lines_where_there_are_some():
+    without = compare_texts(load_encoder(), "oil falls", "oil rises")
+    with_lines = Reconstruction("oil", "oil", ("oil",), ("oil",), ("right",), (0.5,))
+    for found, lines in ((without, False), (with_lines, True)):
+        html = views_table([{"input": "oil", "decoded": found}])
+        assert "marked</mark>: wrong" in html and ("the darker the line" in html) == lines == ("border-bottom" in html)
+
+
 def parts(box):
     sentence, row, shown = box.children
     return sentence, *row.children, shown
