@@ -8,6 +8,7 @@ trains one row by itself and goes on where a killed run stopped. On several card
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +40,23 @@ def train(
 
     Leaves <run>/models/<name>/ (config.json, model.safetensors, training.json) and <run>/curves/<name>.csv. A model
     that was trained with the same settings is loaded instead; one that was interrupted goes on. purpose: "study", or
-    "ablation" for a model that belongs to no table but its notebook's own.
+    "ablation" for a model that belongs to no table but its notebook's own; ValueError where it would take the place of
+    one of the tables. An ablation that is asked for as "study" becomes that.
     """
     run = paths.run_folder(run)
     folder, curve_file = run / "models" / settings.name, run / "curves" / f"{settings.name}.csv"
     material = material or load_material(settings)
     identity = identity_of(settings, material.corpus.data_hash, material.encoder.hash)
-    training = ResumableTraining(folder, identity)
+    training, before = ResumableTraining(folder, identity), TrainingRecord.find(folder)
     if training.done:
+        if before and purpose == "study" != before.purpose and is_first():  # tables leave out what is an ablation
+            dataclasses.replace(before, purpose=purpose).write(folder)
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
+    if before and purpose != "study" == before.purpose:
+        raise ValueError(
+            f"{folder} has a model of the run's tables that was trained with other settings than this ablation of its "
+            "name, which would take its place: move it away, or give the ablation another run"
+        )
     with training, torch.random.fork_rng():
         trainer, curve = build_trainer(settings, run, material, training.work)
         model, n = trainer.model, len(trainer.train_dataset)

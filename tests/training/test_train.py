@@ -266,6 +266,20 @@ def test_unchanged_settings_load_and_a_changed_one_trains_anew(run, tiny_setting
     assert not same(first.state_dict(), weights(run / "models" / "att_pool_32"))
 
 
+def test_an_ablation_may_become_a_row_of_the_tables_and_never_replaces_one(
+    run, tiny_settings, tiny_material, trainings
+):
+    """Else a row that was asked for would be in no table, without a word."""
+    settings, folder = replace(tiny_settings, epochs=1), run / "models" / "att_pool_32"
+    for purpose, expected in (("ablation", "ablation"), ("study", "study"), ("ablation", "study")):
+        train(settings, run, tiny_material, purpose)
+        assert TrainingRecord.read(folder).purpose == expected
+    row = weights(folder)
+    with pytest.raises(ValueError, match="a model of the run's tables .* move it away"):
+        train(replace(settings, learning_rate=1e-4), run, tiny_material, "ablation")
+    assert len(trainings) == 1 and same(weights(folder), row)
+
+
 def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny_material, killed_after, trainings):
     killed_after(7)
     with pytest.raises(Killed):
