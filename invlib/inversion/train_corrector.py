@@ -160,7 +160,7 @@ def find_inverter(
         inverter, _ = train(select_row(settings, f"{name}_inverter"), run, material, purpose="ablation")
         return train_corrector(corrector, inverter, run, material)[0], "this run's"
     folder = paths.run_folder(run) / "models" / corrector.name
-    if (folder / "training.json").exists():
+    if TrainingRecord.find(folder):
         return InvertibleSentenceModel.from_pretrained(folder), "this run's"
     model = InvertibleSentenceModel.from_pretrained(SHIPPED)
     try:
