@@ -32,7 +32,7 @@ from invlib.training.losses import nearest_pieces, reconstruction_loss
 from invlib.training.record import TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
 from invlib.training.train import train
-from invlib.training.trainer import TimedTrainer, stopped_by, training_arguments
+from invlib.training.trainer import TimedTrainer, random_states_kept, stopped_by, training_arguments
 from invlib.training.vector_noise import perturb
 
 ALONE = 4  # every so many steps no hypothesis is read, so that the first text is not unlearned
@@ -186,7 +186,7 @@ def train_corrector(
     training = ResumableTraining(folder, identity)
     if training.done:
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
-    with training, torch.random.fork_rng():
+    with training, random_states_kept():
         torch.manual_seed(s.seed)
         model, real = as_corrector(inverter, s), material.dataset("train", layers=()).ids()
         n = min(s.corrected_texts, 4 * len(real))

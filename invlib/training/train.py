@@ -28,7 +28,7 @@ from invlib.settings import Settings, load_preset, row_names, select_row
 from invlib.training.callbacks import Clock, EpochCurve
 from invlib.training.record import TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
-from invlib.training.trainer import InvertibleTrainer, stopped_by, training_arguments
+from invlib.training.trainer import InvertibleTrainer, random_states_kept, stopped_by, training_arguments
 
 OF_THE_PREFIX = ("pooling.components", "decoder.memory.prefix.weight")
 
@@ -57,7 +57,7 @@ def train(
             f"{folder} has a model of the run's tables that was trained with other settings than this ablation of its "
             "name, which would take its place: move it away, or give the ablation another run"
         )
-    with training, torch.random.fork_rng():
+    with training, random_states_kept():
         trainer, curve = build_trainer(settings, run, material, training.work)
         model, n = trainer.model, len(trainer.train_dataset)
         paths.log_line(run, f"{settings.name} starts: {model.n_trainable():,} trainable parameters, {n:,} sentences")

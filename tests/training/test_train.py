@@ -1,5 +1,6 @@
 """Training: what a run leaves, and that a run which was stopped goes on as if it had not been."""
 
+import random
 import shutil
 import warnings
 from dataclasses import replace
@@ -307,7 +308,10 @@ def test_the_seed_decides_the_weights(run, tiny_settings, tiny_material):
     names = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(hash(name) % 1000)
+        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
         train(replace(settings, seed=seed), run / name, tiny_material)
+        after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        assert after == before  # nobody else's draws depend on a training
         names.append(weights(run / name / "models" / "att_pool_32"))
     assert same(names[0], names[1]) and not same(names[0], names[2])
 
