@@ -29,7 +29,7 @@ from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import Settings, select_row
 from invlib.training.callbacks import Clock
 from invlib.training.losses import nearest_pieces, reconstruction_loss
-from invlib.training.record import TrainingRecord, identity_of
+from invlib.training.record import FILE, TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
 from invlib.training.train import train
 from invlib.training.trainer import TimedTrainer, random_states_kept, stopped_by, training_arguments
@@ -160,7 +160,7 @@ def find_inverter(
         inverter, _ = train(select_row(settings, f"{name}_inverter"), run, material, purpose="ablation")
         return train_corrector(corrector, inverter, run, material)[0], "this run's"
     folder = paths.run_folder(run) / "models" / corrector.name
-    if TrainingRecord.find(folder):
+    if (folder / FILE).is_file():
         return InvertibleSentenceModel.from_pretrained(folder), "this run's"
     model = InvertibleSentenceModel.from_pretrained(SHIPPED)
     try:
