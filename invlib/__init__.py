@@ -1,7 +1,8 @@
 """invlib: the support package of the workbook "Invertible sentence embeddings".
 
-The folders in the order of the flow: data, encoders, measures, models, training, evaluation, probes, language_models,
-views, series. A folder imports only from those before it. The four names below load when they are first used.
+The folders in the order of the flow: data, encoders, measures, models, training, evaluation, inversion, probes,
+language_models, views, series, cli. A folder imports only from those before it. The four names below load when they are
+first used.
 """
 
 import gc

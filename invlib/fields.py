@@ -1,6 +1,7 @@
 """A field of `Settings`: its default, what it means, its group, and the limits of its values."""
 
 import dataclasses
+import math
 import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -29,7 +30,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def check_value(f: dataclasses.Field, value: Any) -> None:
-    """ValueError for a value of another kind than its setting's, or outside its limits; a whole number is a float."""
+    """ValueError for a value of another kind than its setting's, infinite or outside its limits; an int is a float."""
     meaning, limits = f.metadata["meaning"], f.metadata["limits"]
     kinds = tuple(kind for kind in get_args(f.type) or (f.type,) if kind is not Ellipsis)
     allowed, several = (*kinds, int) if float in kinds else kinds, isinstance(f.default, tuple)
@@ -38,6 +39,8 @@ def check_value(f: dataclasses.Field, value: Any) -> None:
             wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
             wanted = f"hold entries of the kind {wanted}" if several else f"be of the kind {wanted}"
             raise ValueError(f"setting {f.name} is {value!r}; it has to {wanted}: {meaning}")
+        if isinstance(entry, float) and math.isinf(entry):
+            raise ValueError(f"setting {f.name} is {value!r}; it has to be a finite number: {meaning}")
         for limit, bound in limits.items() if entry is not None else ():
             holds, words = LIMITS[limit]
             if not holds(entry, bound):

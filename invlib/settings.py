@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from invlib import presets
 from invlib.device import device
@@ -164,7 +164,7 @@ class Settings:
 
 FIELDS = tuple(f for f in dataclasses.fields(Settings) if f.name != "given")
 TUPLES = tuple(f.name for f in FIELDS if isinstance(f.default, tuple))
-NUMBERS = ("lm_widths", "limit_sizes", "question_sizes")  # of them, those that hold numbers
+NUMBERS = tuple(f.name for f in FIELDS if f.name in TUPLES and int in get_args(f.type))  # of them, those of numbers
 
 
 def auto_preset() -> str:

@@ -3,6 +3,7 @@
 import ast
 import gc
 import importlib
+import re
 import subprocess
 import sys
 
@@ -24,11 +25,24 @@ def test_a_folder_imports_only_from_those_before_it():
         seen.add(place)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "invlib":
-                parts = node.module.split(".")
-                targets = parts[1:2] or [alias.name for alias in node.names]
-                back = [t for t in targets if ORDER.index(t) > ORDER.index(place)]
-                assert not back, f"{file.relative_to(package)} imports from {back}, which stands after {place}"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            targets = [name.split(".")[1] for name in names if name.startswith("invlib.")]
+            back = [t for t in targets if t in ORDER and ORDER.index(t) > ORDER.index(place)]
+            assert not back, f"{file.relative_to(package)} imports from {back}, which stands after {place}"
     assert seen == set(ORDER)
+
+
+def test_the_order_is_told_as_it_is():
+    """In CONTRIBUTING.md that of files and folders, in the package's first lines that of folders."""
+    import invlib
+
+    page = (paths.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = page.partition("imports only from those before it:")[2].partition("(")[0]
+    assert tuple(re.findall(r"`(\w+)`", told)) == ORDER
+    flow = invlib.__doc__.partition("order of the flow: ")[2].partition(".")[0]
+    assert re.findall(r"\w+", flow) == [name for name in ORDER if (paths.ROOT / "invlib" / name).is_dir()]
 
 
 def test_the_face_loads_what_is_asked_for():

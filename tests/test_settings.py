@@ -1,6 +1,7 @@
 """Settings: presets, their overrides, and names of rows."""
 
 import dataclasses
+import math
 import re
 
 import pytest
@@ -105,6 +106,7 @@ def test_what_a_variant_may_be():
         {"weight_decay": -1.0}, {"sent_sim_size": -1}, {"word_embeddings": "ecnoder"}, {"ablations": "plian"},
         {"n_headlines": 5}, {"steps": 0}, {"lm_widths": 33}, {"n_layer": True}, {"rows": 5}, {"rows": [1]},
         {"encoder_layers": 5}, {"lm_widths": [64.5]}, {"lm_widths": "64 wide"}, {"lm_widths": True},
+        {"minutes": math.inf}, {"vector_noise": math.inf}, {"learning_rate": math.nan},
     ],
 )  # fmt: skip
 def test_every_setting_has_its_bounds(wrong):

@@ -63,6 +63,7 @@ class Recombined(Dataset):
         return [self.bos, *(made or self.words[k % len(self.words)][0][: self.longest - 2]), self.eos]
 
     def spliced(self, a: list[Word], rng: random.Random) -> list[Word]:
+        """The words of a, with the end or a part of another real sentence in the place of theirs, or as they are."""
         way, b = rng.random(), rng.choice(self.words)
         if way < KEPT_WHOLE:
             return a
@@ -73,6 +74,7 @@ class Recombined(Dataset):
         return a[:start] + b[first:last] + a[end:]
 
     def exchanged(self, words: list[Word], rng: random.Random) -> list[Word]:
+        """The words, a random share of them exchanged for `word`."""
         share = 0.0 if rng.random() < UNCHANGED else rng.random() ** 2
         return [self.word(rng) if rng.random() < share else word for word in words]
 

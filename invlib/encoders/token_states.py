@@ -41,9 +41,11 @@ class TokenStates:
         return len(self.offsets) - 1
 
     def input_ids(self, i: int) -> np.ndarray:
+        """The word-piece ids of text i, [CLS] and [SEP] included, (T,) int32."""
         return np.asarray(self.tokens[self.offsets[i] : self.offsets[i + 1]])
 
     def token_embeddings(self, i: int) -> np.ndarray:
+        """The last layer's states of text i, (T, H) float16."""
         return np.asarray(self.states[self.offsets[i] : self.offsets[i + 1]])
 
 

@@ -23,6 +23,7 @@ def no_vector_name(settings: Settings) -> str:
     A constant carries nothing however wide it is, so the models that share a Transformer decoder share one control;
     where the decoder is as wide as the vector (n_embd = 0) each D has its own.
     """
+    _ = settings.name  # a ValueError where they name no model
     assert settings.row is not None and settings.embedding_dim is not None
     if ROWS[settings.row].no_vector == "own":
         return model_name("no_vector", settings.embedding_dim, settings.row)

@@ -20,6 +20,7 @@ LONGER = 8  # word pieces by which a text may be longer than what it is made fro
 
 
 def batch_size(model) -> int:
+    """How many texts the model's device takes at once."""
     return BATCH.get(model.device.type, 128)
 
 

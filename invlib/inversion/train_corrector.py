@@ -29,10 +29,10 @@ from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import Settings, select_row
 from invlib.training.callbacks import Clock
 from invlib.training.losses import nearest_pieces, reconstruction_loss
-from invlib.training.record import TrainingRecord, identity_of
+from invlib.training.record import FILE, TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
 from invlib.training.train import train
-from invlib.training.trainer import TimedTrainer, stopped_by, training_arguments
+from invlib.training.trainer import TimedTrainer, random_states_kept, stopped_by, training_arguments
 from invlib.training.vector_noise import perturb
 
 ALONE = 4  # every so many steps no hypothesis is read, so that the first text is not unlearned
@@ -160,7 +160,7 @@ def find_inverter(
         inverter, _ = train(select_row(settings, f"{name}_inverter"), run, material, purpose="ablation")
         return train_corrector(corrector, inverter, run, material)[0], "this run's"
     folder = paths.run_folder(run) / "models" / corrector.name
-    if (folder / "training.json").exists():
+    if (folder / FILE).is_file():
         return InvertibleSentenceModel.from_pretrained(folder), "this run's"
     model = InvertibleSentenceModel.from_pretrained(SHIPPED)
     try:
@@ -186,7 +186,7 @@ def train_corrector(
     training = ResumableTraining(folder, identity)
     if training.done:
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
-    with training, torch.random.fork_rng():
+    with training, random_states_kept():
         torch.manual_seed(s.seed)
         model, real = as_corrector(inverter, s), material.dataset("train", layers=()).ids()
         n = min(s.corrected_texts, 4 * len(real))

@@ -1,7 +1,7 @@
 """What each kind of training text adds to an inverter, in equal steps: `python -m invlib.inversion.training_text`.
 
 The encoder labels any text, so an inverter can learn from more than the headlines that there are. With few headlines
-it soon knows them by heart: there one sees what the other kinds are worth.
+it soon overfits: there one sees what the other kinds are worth.
 """
 
 import argparse

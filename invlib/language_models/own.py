@@ -29,7 +29,7 @@ from invlib.training.callbacks import Clock
 from invlib.training.losses import draw_candidates
 from invlib.training.record import Identity, TrainingRecord
 from invlib.training.resume import ResumableTraining
-from invlib.training.trainer import TimedTrainer, stopped_by, training_arguments
+from invlib.training.trainer import TimedTrainer, random_states_kept, stopped_by, training_arguments
 
 
 def load_language_models(settings: Settings, run: str | Path | None, data_hash: str) -> dict[str, FrozenLM]:
@@ -147,7 +147,7 @@ def train_language_model(
     if training.done:
         return load_causal_lm(str(folder)), pd.read_csv(curve_file)
     train_ids, n_cut = encoder.cut_ids(corpus.splits["train"]["text"], settings.max_length)
-    with training, torch.random.fork_rng():  # the Trainer seeds torch's own generator
+    with training, random_states_kept():
         trainer = build_trainer(settings, train_ids, corpus, encoder, run, training.work)
         model, clock = trainer.model, trainer.clock
         tokens = sum(item["input_ids"].numel() for item in trainer.train_dataset)

@@ -7,6 +7,7 @@ import numpy as np
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> float:
+    """The sum of one array (N,) over that of another: headlines count by their length, not alike."""
     return float(numerator.sum() / denominator.sum())
 
 
@@ -44,6 +45,8 @@ def proportion_interval(values: Sequence[float] | np.ndarray) -> list[float]:
 
 
 class PairedDifference(NamedTuple):
+    """How much better one system is than another on the same headlines."""
+
     difference: float  # ours less theirs
     low: float
     high: float  # 95 % interval

@@ -8,6 +8,7 @@ N_HEADLINES = 5000  # the ranks of all their pairs take 1.2 GB
 
 
 def unit(x: np.ndarray) -> np.ndarray:
+    """Rows (N, D) brought to length 1; a row of zeros stays."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 

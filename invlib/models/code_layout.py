@@ -25,7 +25,8 @@ def slot_width(code_size: int, slots: int, numbers_per_piece: int = 0, copies: i
     """The width of a code's slots: equal parts, or `numbers_per_piece` where a length and word pieces share it."""
     size = code_size - (length_size(slots, copies) if numbers_per_piece else 0)
     if not 0 < slots <= size or (not numbers_per_piece and size % slots):
-        kind = "slots; give a larger vector" if numbers_per_piece else f"equal slots; choose a divisor of {size}"
+        even = slots <= size and not numbers_per_piece
+        kind = f"equal slots; choose a divisor of {size}" if even else "slots; give a larger vector"
         raise ValueError(f"{size} numbers can't be cut into {slots} {kind}")
     return numbers_per_piece or size // slots
 

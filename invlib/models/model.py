@@ -144,9 +144,11 @@ class InvertibleSentenceModel(PreTrainedModel, Codec):
         return {"sentence_embedding": z, "states": states[labelled], "labels": ids[:, 1:][labelled]}
 
     def logits(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """states (..., n_embd) -> logits (..., V), or (..., C) for the C word pieces in `candidates`."""
         return self.decoder.vocabulary.logits(states, candidates)
 
     def n_trainable(self) -> int:
+        """How many numbers training changes; the frozen encoder's are none of them."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def encode(self, texts: Sequence[str], batch_size: int = 64, dtype: torch.dtype | None = None) -> np.ndarray:

@@ -17,6 +17,7 @@ def to_bits(values: np.ndarray, n: int) -> np.ndarray:
 
 
 def from_bits(bits: np.ndarray) -> np.ndarray:
+    """`to_bits` undone: (..., n) -> (...,)."""
     return bits @ (1 << np.arange(bits.shape[-1])[::-1])
 
 

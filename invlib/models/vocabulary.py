@@ -69,6 +69,7 @@ class TiedVocabulary(nn.Module):
         return nn.functional.linear(states, table.to(states.dtype), bias.to(states.dtype))
 
     def rounded(self) -> "Rounded":
+        """What `likeliest` takes to compute most logits in bfloat16."""
         return Rounded(self.rows.bfloat16(), self.rows.norm(dim=-1).max(), self.bias.abs().max())
 
     def likeliest(self, states: Tensor, rounded: "Rounded | None" = None) -> Tensor:

@@ -1,7 +1,6 @@
 """One fact of a headline changed: as a direction that is added to a vector, and as a hard negative beside it."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from scipy.special import ndtr
 
 from invlib.measures.similarity import unit
+from invlib.measures.text import token_f1
 from invlib.measures.words import words
 from invlib.probes.card_data import CardData
 from invlib.probes.systems import System
@@ -76,8 +76,8 @@ def moved(system: System, data: CardData, kind: str) -> pd.DataFrame:
 
 def f1_without(text: Sequence[str], found: Sequence[str], left_out: set[str]) -> float:
     """F1 of two texts' words, each as often as it stands there, without some words."""
-    a, b = (Counter(word for word in side if word not in left_out) for side in (text, found))
-    return 2 * (a & b).total() / max(1, a.total() + b.total())
+    a, b = ([word for word in side if word not in left_out] for side in (text, found))
+    return float(token_f1([a], [b])[0])
 
 
 def hard_negatives(system: System, data: CardData) -> pd.DataFrame:

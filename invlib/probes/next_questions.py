@@ -210,6 +210,7 @@ class Questions:
 
 
 def with_ends(name: str, value, low, high) -> dict[str, Any]:
+    """A figure and its 95 % interval as three columns: name, name_low, name_high."""
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 

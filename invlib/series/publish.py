@@ -19,7 +19,7 @@ from invlib.evaluation.run_results import name_of
 from invlib.models.model import InvertibleSentenceModel
 from invlib.series import findings, readme_tables, tables
 from invlib.series.notebooks import is_complete, notebooks_of
-from invlib.training.record import TrainingRecord
+from invlib.training.record import FILE, TrainingRecord
 from invlib.views import hero
 
 NO_NOTEBOOKS = ("slides_", "hero", "lab")  # how the figures begin that are no notebook's
@@ -155,7 +155,7 @@ def publish_model(run: str | Path, name: str) -> list[Path]:
     with paths.new_folder(target) as new:
         model.save_pretrained(new, half=True)
         record.write(new)
-        file = new / "training.json"
+        file = new / FILE
         paths.write_text(file, without_paths(file.read_text(encoding="utf-8")))
     return sorted(target.iterdir())
 

@@ -13,7 +13,7 @@ from invlib.language_models.own import build_trainer as language_model_trainer
 from invlib.language_models.own_network import LanguageModelSettings
 from invlib.settings import Settings
 from invlib.training.train import build_trainer
-from invlib.training.trainer import TimedTrainer
+from invlib.training.trainer import TimedTrainer, random_states_kept
 
 STEPS = 5  # that are timed, after one that is not
 
@@ -35,7 +35,7 @@ def step_seconds(settings: Settings | LanguageModelSettings, material: Material)
 
     material: some headlines, of the lengths that the training will have.
     """
-    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+    with tempfile.TemporaryDirectory() as folder, random_states_kept():
         if isinstance(settings, LanguageModelSettings):
             ids, _ = material.encoder.cut_ids(material.corpus.splits["train"]["text"], settings.max_length)
             trainer = language_model_trainer(

@@ -24,6 +24,7 @@ class Clock(TrainerCallback):
 
     @property
     def seconds(self) -> float:
+        """How long the training has taken, over all its resumes."""
         return self.before + time.monotonic() - self.started
 
     @contextmanager

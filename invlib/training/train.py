@@ -8,6 +8,7 @@ trains one row by itself and goes on where a killed run stopped. On several card
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from invlib.settings import Settings, load_preset, row_names, select_row
 from invlib.training.callbacks import Clock, EpochCurve
 from invlib.training.record import TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
-from invlib.training.trainer import InvertibleTrainer, stopped_by, training_arguments
+from invlib.training.trainer import InvertibleTrainer, random_states_kept, stopped_by, training_arguments
 
 OF_THE_PREFIX = ("pooling.components", "decoder.memory.prefix.weight")
 
@@ -39,16 +40,24 @@ def train(
 
     Leaves <run>/models/<name>/ (config.json, model.safetensors, training.json) and <run>/curves/<name>.csv. A model
     that was trained with the same settings is loaded instead; one that was interrupted goes on. purpose: "study", or
-    "ablation" for a model that belongs to no table but its notebook's own.
+    "ablation" for a model that belongs to no table but its notebook's own; ValueError where it would take the place of
+    one of the tables. An ablation that is asked for as "study" becomes that.
     """
     run = paths.run_folder(run)
     folder, curve_file = run / "models" / settings.name, run / "curves" / f"{settings.name}.csv"
     material = material or load_material(settings)
     identity = identity_of(settings, material.corpus.data_hash, material.encoder.hash)
-    training = ResumableTraining(folder, identity)
+    training, before = ResumableTraining(folder, identity), TrainingRecord.find(folder)
     if training.done:
+        if before and purpose == "study" != before.purpose and is_first():  # tables leave out what is an ablation
+            dataclasses.replace(before, purpose=purpose).write(folder)
         return InvertibleSentenceModel.from_pretrained(folder), pd.read_csv(curve_file)
-    with training, torch.random.fork_rng():
+    if before and purpose != "study" == before.purpose:
+        raise ValueError(
+            f"{folder} has a model of the run's tables that was trained with other settings than this ablation of its "
+            "name, which would take its place: move it away, or give the ablation another run"
+        )
+    with training, random_states_kept():
         trainer, curve = build_trainer(settings, run, material, training.work)
         model, n = trainer.model, len(trainer.train_dataset)
         paths.log_line(run, f"{settings.name} starts: {model.n_trainable():,} trainable parameters, {n:,} sentences")

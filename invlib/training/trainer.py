@@ -2,8 +2,10 @@
 
 import math
 import os
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,18 @@ from invlib.training.throughput import peak_share
 from invlib.training.vector_noise import exchange_pieces, perturb
 
 WARMUP = 100  # steps of a cosine schedule in which the rate rises
+
+
+@contextmanager
+def random_states_kept() -> Iterator[None]:
+    """The Trainer seeds the generators of torch, numpy and Python: when the block ends, they are as they were."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
 
 
 def cosine_schedule(optimizer: torch.optim.Optimizer, progress: Callable[[], float]) -> LambdaLR:

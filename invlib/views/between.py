@@ -26,7 +26,7 @@ CONTROLS = {  # how a control's name begins -> its look, and that of a second si
 }
 
 
-def looks(systems: Sequence[str]) -> dict[str, dict]:
+def series_styles(systems: Sequence[str]) -> dict[str, dict]:
     """Colour, line and marker of each system, by name; learned ones have a colour each, controls greys and browns."""
     found: dict[str, dict] = {}
     members: Counter[str] = Counter()
@@ -58,7 +58,7 @@ def fragility_curves(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes
     curves = parts[parts["part"] == "fragility"].assign(a=lambda table: table["of"].astype(float))
     judge = parts["judge"].iloc[0]
     ylabels = {"bleu": "BLEU against the headline", "cosine": f"cosine to the headline ({judge})"}
-    styles = looks(curves["system"])
+    styles = series_styles(curves["system"])
     for ax, (measure, ylabel) in zip(axes, ylabels.items(), strict=True):
         for name, rows in curves[curves["measure"] == measure].groupby("system", sort=False):
             plots.line_with_band(ax, rows["a"], rows["mean"], rows["low"], rows["high"], label=name, **styles[name])

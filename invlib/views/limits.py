@@ -29,7 +29,7 @@ MEASURES = {  # of `by_noise`: the label of the axis, and the columns of the val
 }
 
 
-def looks(models: Sequence[str]) -> dict[str, dict]:
+def series_styles(models: Sequence[str]) -> dict[str, dict]:
     """Colour, marker and line of each model, by name; learned ones have a colour each, and none of the limit's."""
     learned = [name for name in dict.fromkeys(models) if name not in CONTROLS]
     own = {name: {"color": f"C{1 + k % 5}", "marker": "os^"[k % 3]} for k, name in enumerate(learned)}
@@ -74,7 +74,7 @@ def by_size(axes: Sequence[Axes], sizes: pd.DataFrame, mean_bits: float) -> Sequ
 
     sizes: rows of `efficiency` with the column model; mean_bits: what a headline costs.
     """
-    styles = looks(sizes["model"])
+    styles = series_styles(sizes["model"])
     for ax, (db, part) in zip(axes, sizes.groupby("snr_db", sort=False), strict=True):
         if np.isfinite(db):
             ax.plot(
@@ -117,7 +117,7 @@ def by_pooling(ax: Axes, poolings: pd.DataFrame, sizes: pd.DataFrame, ylabel: st
     poolings: rows of `efficiency` with the column model; sizes: as in `by_size`.
     """
     every = pd.concat([poolings, sizes[sizes["model"].isin(CONTROLS)]], ignore_index=True)
-    clean, styles = every[np.isinf(every["snr_db"])], looks(poolings["model"])
+    clean, styles = every[np.isinf(every["snr_db"])], series_styles(poolings["model"])
     for name, rows in clean.groupby("model", sort=False):
         y, low, high = (rows[key] for key in MEASURES[ylabel])
         plots.line_with_band(ax, rows["D"], y, low, high, name, **styles[name])
@@ -185,7 +185,7 @@ def noise_table(noisy: pd.DataFrame) -> pd.DataFrame:
 
 def by_noise(ax: Axes, noisy: pd.DataFrame, ylabel: str) -> Axes:
     """One of `MEASURES` against the signal-to-noise ratio, a curve a model of `efficiency`'s rows."""
-    styles = looks(noisy["model"])
+    styles = series_styles(noisy["model"])
     for name, rows in noisy.groupby("model", sort=False):
         y, low, high = (rows[key] for key in MEASURES[ylabel])
         plots.line_with_band(ax, rows["snr_db"].replace(np.inf, NO_NOISE), y, low, high, name, **styles[name])

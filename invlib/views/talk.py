@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from invlib import paths
 from invlib.data.deck import DECK_TOP_K
 from invlib.evaluation.run_results import name_of
+from invlib.measures.text import TOP_K
 from invlib.rows import ROWS
 from invlib.views import drawings, limits, plots
 
 DECK_ROWS = ("rnn_768", "encoder_only_1568", "cls_decoder_384", "att_pool_768", "att_pool_2560")  # of the talk
-TOP_K = (1, 3, 5, 10, 15, 25, 50, 100)
 TOP_K_MODELS = ("hybrid_384", "att_pool_2560", "att_pool_768", "cls_decoder_384")
 LARGE = {  # type for the back row; a drawing 12 wide fills a slide
     "font.size": 16, "axes.titlesize": 17, "axes.labelsize": 16, "xtick.labelsize": 15, "ytick.labelsize": 15,

@@ -31,6 +31,11 @@ def test_no_vector_stays_in_its_place_and_none_is_lost(n):
     np.testing.assert_array_equal(shuffled_vectors(vectors, 1), shuffled_vectors(vectors, 1))
 
 
+def test_settings_that_name_no_model_have_no_control(tiny_settings):
+    with pytest.raises(ValueError, match="these settings name no model"):
+        no_vector_name(replace(tiny_settings, row=None))
+
+
 def test_one_vector_cant_be_swapped():
     with pytest.raises(ValueError, match="1 vector"):
         shuffled_vectors(np.zeros((1, 4)))

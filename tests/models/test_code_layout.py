@@ -16,8 +16,11 @@ from invlib.models.code_layout import (
 
 def test_a_code_is_cut_into_equal_slots_or_shared_by_pieces():
     assert slot_width(12, 4) == 3 and slot_width(15, 7, 32) == 32
-    for size, slots, most in ((10, 4, 0), (3, 4, 0), (12, 0, 0), (14, 7, 32)):  # 8 numbers hold the length
-        remedy = "give a larger vector" if most else f"choose a divisor of {size}"
+    larger = "give a larger vector"
+    for size, slots, most, remedy in (
+        (10, 4, 0, "choose a divisor of 10"), (12, 0, 0, "choose a divisor of 12"), (3, 4, 0, larger),
+        (0, 4, 0, larger), (14, 7, 32, larger),  # 8 numbers hold the length
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=f"can't be cut into {slots} .*; {remedy}"):
             slot_width(size, slots, most)
 

@@ -135,6 +135,8 @@ def test_every_committed_model_has_a_record_and_its_weights():
     assert found
     for name, record in found.items():
         assert record.settings.name == name  # a model is published as what it is
+        # A setting that is newer has its old meaning in BEFORE; else today's default would be taken for it
+        assert set(record.identity.settings) == set(Settings().values(*MODEL_GROUPS))
         assert len(model_hash(paths.DATA / "models" / name)) == 12
 
 

@@ -1,5 +1,6 @@
 """Training: what a run leaves, and that a run which was stopped goes on as if it had not been."""
 
+import random
 import shutil
 import warnings
 from dataclasses import replace
@@ -266,6 +267,20 @@ def test_unchanged_settings_load_and_a_changed_one_trains_anew(run, tiny_setting
     assert not same(first.state_dict(), weights(run / "models" / "att_pool_32"))
 
 
+def test_an_ablation_may_become_a_row_of_the_tables_and_never_replaces_one(
+    run, tiny_settings, tiny_material, trainings
+):
+    """Else a row that was asked for would be in no table, without a word."""
+    settings, folder = replace(tiny_settings, epochs=1), run / "models" / "att_pool_32"
+    for purpose, expected in (("ablation", "ablation"), ("study", "study"), ("ablation", "study")):
+        train(settings, run, tiny_material, purpose)
+        assert TrainingRecord.read(folder).purpose == expected
+    row = weights(folder)
+    with pytest.raises(ValueError, match="a model of the run's tables .* move it away"):
+        train(replace(settings, learning_rate=1e-4), run, tiny_material, "ablation")
+    assert len(trainings) == 1 and same(weights(folder), row)
+
+
 def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny_material, killed_after, trainings):
     killed_after(7)
     with pytest.raises(Killed):
@@ -293,7 +308,10 @@ def test_the_seed_decides_the_weights(run, tiny_settings, tiny_material):
     names = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.manual_seed(hash(name) % 1000)
+        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
         train(replace(settings, seed=seed), run / name, tiny_material)
+        after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        assert after == before  # nobody else's draws depend on a training
         names.append(weights(run / name / "models" / "att_pool_32"))
     assert same(names[0], names[1]) and not same(names[0], names[2])
 

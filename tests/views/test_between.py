@@ -12,7 +12,7 @@ from invlib.views.between import (
     fragility_curves,
     half_way,
     line_of_texts,
-    looks,
+    series_styles,
 )
 
 
@@ -37,7 +37,7 @@ def parts() -> pd.DataFrame:
 
 
 def test_learned_systems_differ_in_colour_and_controls_are_grey():
-    found = looks(["hybrid_384", "att_pool_384", "packed_ids_768", "nearest headline"])
+    found = series_styles(["hybrid_384", "att_pool_384", "packed_ids_768", "nearest headline"])
     assert (
         found["hybrid_384"]["color"] != found["att_pool_384"]["color"] and float(found["packed_ids_768"]["color"]) < 1
     )
@@ -46,7 +46,7 @@ def test_learned_systems_differ_in_colour_and_controls_are_grey():
 def test_every_system_of_the_card_has_its_own_look():
     names = ["hybrid_384_noise", "hybrid_384_long", "mean_decoder_384", "packed_ids_384", "packed_ids_768"]
     names += ["arithmetic_code_384", "nearest headline", "recombined headlines"]
-    found = looks(names)
+    found = series_styles(names)
     assert len({(look["color"], look["marker"]) for look in found.values()}) == len(names)
     assert found["packed_ids_384"]["color"] != found["packed_ids_768"]["color"]
 

@@ -60,7 +60,7 @@ def test_a_reader_sees_each_level_and_deepsc_apart():
 
 def test_every_model_has_its_look_and_none_has_the_limits_colour():
     learned = [f"hybrid_{k}" for k in range(5)]
-    found = limits.looks([*learned, *limits.CONTROLS])
+    found = limits.series_styles([*learned, *limits.CONTROLS])
     assert len({str(look) for look in found.values()}) == len(found)
     assert "C0" not in {look["color"] for look in found.values()}
 
