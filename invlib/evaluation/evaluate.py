@@ -25,7 +25,7 @@ from invlib.measures.judge import Judge
 from invlib.measures.metrics import differences, measure
 from invlib.measures.scorers import bertscore, paraphrase_similarity, scorer_names
 from invlib.measures.similarity import recall_at_k
-from invlib.measures.text import TOP_K, generated_matches, recovered_bits, teacher_forced
+from invlib.measures.text import TOP_K, generated_matches, recovered_bits, teacher_forced, token_f1
 from invlib.measures.timing import REPEATS
 from invlib.models.codec import Codec
 from invlib.models.model import InvertibleSentenceModel
@@ -124,16 +124,18 @@ def generate_and_score(
 ) -> dict:  # fmt: skip
     """What the model decodes from the vectors (N, D), against the data set's first N headlines, one entry a headline.
 
-    Arrays right, positions, exact, bertscore_f1, paraphrase_similarity and, with a judge, judged_similarity; lists
-    decoded and reference (texts), ids and reference_ids. `search` goes to `generate_ids`.
+    Arrays right, positions, exact, token_f1, bertscore_f1, paraphrase_similarity and, with a judge, judged_similarity;
+    lists decoded and reference (texts), ids and reference_ids. `search` goes to `generate_ids`.
     """
     constant = len(vectors) > 1 and not search and (vectors == vectors[:1]).all()  # a constant is decoded once
     ids = model.generate_ids(vectors[:1] if constant else vectors, num_beams=num_beams, **search)
     ids = ids * len(vectors) if constant else ids
     full = dataset.ids(len(vectors))
     decoded, reference = model.text(ids), model.text(full)
+    marks = (model.config.bos_token_id, model.config.eos_token_id)
+    found, true = ([[i for i in row if i not in marks] for row in rows] for rows in (ids, full))
     return {
-        **generated_matches(ids, full, model.config),
+        **generated_matches(ids, full, model.config), "token_f1": token_f1(found, true),
         "decoded": decoded, "reference": reference, "ids": ids, "reference_ids": full,
         "bertscore_f1": bertscore(decoded, reference, settings.scorers),
         "paraphrase_similarity": paraphrase_similarity(decoded, reference, settings.scorers),

@@ -11,7 +11,7 @@ import numpy as np
 
 from invlib.measures.intervals import bootstrap, paired_difference, proportion_interval, ratio
 from invlib.measures.similarity import rank_correlation, rank_correlation_interval
-from invlib.measures.text import bleu
+from invlib.measures.text import bleu, bleu_interval
 
 
 def mean(values: np.ndarray) -> float:
@@ -20,6 +20,10 @@ def mean(values: np.ndarray) -> float:
 
 def wilson(_, values: np.ndarray, n: int) -> list[float]:
     return proportion_interval(values)
+
+
+def resampled_texts(_, decoded: list[str], reference: list[str], n: int) -> list[float]:
+    return bleu_interval(decoded, reference, n)
 
 
 def resampled_ranks(_, vectors: np.ndarray, sentence: np.ndarray, n: int) -> list[float]:
@@ -71,7 +75,11 @@ METRICS = (
         "exact_match", "generated", ("exact",), mean, "headlines decoded exactly", "exact match", wilson,
         controlled=True,
     ),
-    Metric("bleu", "generated", ("decoded", "reference"), bleu, "BLEU", "BLEU", None, digits=1),
+    Metric(
+        "token_f1", "generated", ("token_f1",), mean, "word pieces found, in any order (F1)", "pieces found, any order",
+        controlled=True,
+    ),
+    Metric("bleu", "generated", ("decoded", "reference"), bleu, "BLEU", "BLEU", resampled_texts, digits=1),
     Metric(
         "bertscore_f1", "generated", ("bertscore_f1",), mean, "BERTScore F1", "BERTScore", controlled=True,
         scorer="bertscore_model",

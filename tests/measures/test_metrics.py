@@ -7,6 +7,7 @@ from invlib.measures.metrics import METRICS, differences, measure
 
 FOUND = {
     "right": np.array([3.0, 0.0, 2.0]), "positions": np.array([4.0, 2.0, 2.0]), "exact": np.array([0.0, 0.0, 1.0]),
+    "token_f1": np.array([0.5, 0.0, 1.0]),
     "bertscore_f1": np.array([0.5, 0.1, 0.9]), "paraphrase_similarity": np.array([0.6, 0.0, 0.9]),
     "decoded": ["oil falls", "", "gold rises once again"], "reference": ["oil falls", "a", "gold rises once again"],
 }  # fmt: skip
@@ -23,8 +24,11 @@ def test_generated_figures_are_added_up_over_headlines():
     figures, ci95 = measure("generated", FOUND, 200)
     assert figures["generated_accuracy"] == 5 / 8  # positions, not headlines
     assert figures["exact_match"] == pytest.approx(1 / 3) and figures["bertscore_f1"] == pytest.approx(0.5)
-    assert set(ci95) == {"generated_accuracy", "exact_match", "bertscore_f1", "paraphrase_similarity"}  # BLEU has none
-    assert figures["bleu"] > 0
+    assert figures["token_f1"] == 0.5
+    scored = {"token_f1", "bleu", "bertscore_f1", "paraphrase_similarity"}
+    assert set(ci95) == {"generated_accuracy", "exact_match", *scored}
+    low, high = ci95["bleu"]
+    assert 0 <= low < figures["bleu"] < high
 
 
 def test_a_share_near_one_has_an_interval_that_reaches_below():
@@ -45,7 +49,7 @@ def test_a_model_and_its_control_are_compared_in_pairs():
     rng = np.random.default_rng(0)
     theirs = rng.uniform(0, 0.9, 60)
     ours = {"bertscore_f1": theirs + 0.02 + rng.normal(0, 0.01, 60)}
-    metrics = {name: np.ones(60) for name in ("right", "positions", "exact", "paraphrase_similarity")}
+    metrics = {name: np.ones(60) for name in ("right", "positions", "exact", "token_f1", "paraphrase_similarity")}
     found = differences("generated", metrics | ours, metrics | {"bertscore_f1": theirs}, 300)
     difference, low, high = found["bertscore_f1"]
     assert 0 < low < difference < high < 0.03
