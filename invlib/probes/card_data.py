@@ -38,7 +38,7 @@ class CardData:
     n: int
     n_bootstrap: int = 1000
     seed: int = 0
-    _seen: dict = field(default_factory=dict, repr=False)
+    _seen: dict = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(

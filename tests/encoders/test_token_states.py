@@ -58,6 +58,7 @@ def test_cached_states_are_the_encoders_within_half_precision(minilm, sentences,
 def test_a_long_text_is_cut_and_keeps_its_end_token(tiny_encoder, tmp_path):
     states = token_states(tiny_encoder, ["oil " * 30, "gold"], max_length=10, cache=tmp_path, progress=False)
     assert [len(states.input_ids(i)) for i in range(2)] == [10, 3]
+    assert {int(states.input_ids(i)[-1]) for i in range(2)} == {tiny_encoder.eos_token_id}
     assert states.input_ids(0)[-1] == tiny_encoder.eos_token_id
 
 

@@ -108,3 +108,5 @@ def test_a_language_model_is_the_runs_or_the_repositorys_or_trained(
     assert language_model(None, these[1], made_up)[1] == "the repository's, trained on real headlines"
     other = replace(these[1], seed=1)  # another split: the repository's has read its test headlines
     assert language_model(run.with_name("other"), other, tiny_material)[1] == "trained here"
+    real = replace(tiny_material, corpus=SimpleNamespace(**vars(tiny_material.corpus) | {"synthetic": False}))
+    assert language_model(None, other, real)[1] == "trained here"  # nor is it, without a run, of real headlines

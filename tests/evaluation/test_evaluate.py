@@ -153,6 +153,8 @@ def test_the_vector_beats_both_controls(row, trained, tiny_material):
         assert controls[name]["recovered_bits"] < row["ci95"]["recovered_bits"][0], name
         assert {"accuracy", "bertscore_f1", "paraphrase_similarity", "bleu", "exact_match"} <= set(controls[name])
     assert controls["no_vector"]["model"] == "no_vector_96"
+    better = controls["shuffled_vector"]["better_by"]
+    assert all(better[name][1] > 0 for name in ("accuracy", "generated_accuracy", "exact_match"))
     assert row["recovered_bits"] > 0
     assert controls["no_vector"]["recovered_bits"] == pytest.approx(0, abs=1e-4)  # it is its own reference
     assert row["reference_model"] == model_hash(trained[0] / "models" / "no_vector_96")
@@ -224,10 +226,18 @@ def test_what_was_not_measured_is_null_and_never_zero(tiny_model, tiny_settings,
         evaluate(tiny_model())
 
 
-def test_another_split_and_another_search(trained, tiny_material):
+def test_another_split_and_another_search(trained, tiny_material, monkeypatch):
+    """The model's own texts, its shuffled control's and the no-vector control's are found by that search."""
     run, model, settings = trained
+    asked, generate = [], InvertibleSentenceModel.generate_ids
+
+    def generated(self, z, num_beams=1, **more):
+        asked.append(num_beams)
+        return generate(self, z, num_beams=num_beams, **more)
+
+    monkeypatch.setattr(InvertibleSentenceModel, "generate_ids", generated)
     row = evaluated(model, settings, tiny_material, run, "validation", 3)
-    assert (row["split"], row["search"], row["n"]) == ("validation", "beam 3", 8)
+    assert (row["split"], row["search"], row["n"]) == ("validation", "beam 3", 8) and asked == [3, 3, 3]
     with pytest.raises(ValueError, match="unknown split 'tset'; choose train, validation, test"):
         evaluated(model, settings, tiny_material, run, "tset")
 

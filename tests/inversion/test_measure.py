@@ -6,13 +6,14 @@ import pytest
 from invlib.inversion import measure
 from invlib.inversion.invert import Chain
 from invlib.inversion.measure import Texts, attack, by_kind, chains, controls, figures, indistinct, judged
+from invlib.measures.similarity import unit
 from invlib.measures.text import token_f1
 
 
 def test_token_f1_counts_each_piece_as_often_as_it_stands_there():
-    found = [(1, 2, 3), (1, 1, 1, 2), (), (9,), ()]
-    true = [(3, 2, 1), (1, 2, 2), (1,), (8,), ()]
-    assert token_f1(found, true).tolist() == [1.0, pytest.approx(4 / 7), 0.0, 0.0, 0.0]
+    found = [(1, 2, 3), (1, 1, 1, 2), (1, 1, 2), (), (9,), ()]
+    true = [(3, 2, 1), (1, 2, 2), (1, 1, 3), (1,), (8,), ()]
+    assert token_f1(found, true).tolist() == [1.0, pytest.approx(4 / 7), pytest.approx(4 / 6), 0.0, 0.0, 0.0]
 
 
 @pytest.fixture
@@ -52,6 +53,16 @@ def test_the_nearest_training_headline_is_a_control(inverter, tiny_material, som
     assert indistinct(train, tiny_material) == 1.0 and 0 <= indistinct(some, tiny_material) < 1
 
 
+def test_the_control_of_a_perfect_attack_says_another_headline(inverter, tiny_material, some, monkeypatch):
+    def perfect(model, z, n=1):
+        return [[some.ids[k]] * n for k in measure.nearest(z.cpu().numpy(), some.vectors)[0]]
+
+    monkeypatch.setattr(measure, "propose", perfect)
+    row = controls(inverter, tiny_material, some)["another headline's vector"]
+    next_one = (unit(some.vectors) * unit(np.roll(some.vectors, -1, axis=0))).sum(1).mean()
+    assert row["exact"] == 0 and row["cosine"] == pytest.approx(next_one, abs=1e-2)
+
+
 def test_the_chains_add_one_part_each():
     made = chains(3)
     assert made["greedy"].beam == 1 and made["greedy"].rounds == 0
@@ -72,3 +83,8 @@ def test_unread_pieces_are_counted_by_kind(inverter, some, monkeypatch):
     assert set(nothing["kind"]) <= {"the 3 most frequent", "rare: below 10 times", "numbers", "all others"}
     twice = by_kind([ids * 2 for ids in some.ids], some, inverter, counts)  # a piece counts as often as it stands there
     assert twice["found"].min() == 1
+    a, b = (int(inverter.encoder.tokenizer.get_vocab()[word]) for word in ("oil", "gold"))
+    pair, counts = Texts([(a, a, b, b)], some.vectors[:1]), np.zeros_like(counts)
+    counts[[0, 1, 2]], counts[a], counts[b] = 100, 9, 10
+    once = by_kind([(a, b, b)], pair, inverter, counts).set_index("kind")["found"]
+    assert once.to_dict() == {"rare: below 10 times": 0.5, "all others": 1.0}

@@ -49,6 +49,7 @@ def test_no_validation_headline_is_learned(tiny_material, run, seen):
     """None of the texts is a validation headline, whatever their kind."""
     compared(tiny_material, run, [10], **COMMON | {"steps": 2})
     validation = {tuple(ids) for ids in tiny_material.dataset("validation", layers=()).ids()}
+    assert validation and len(seen) == len(KINDS) + 1  # and the language model that texts are drawn from
     for _, texts in seen:
         assert not validation & {tuple(ids) for ids in texts}
 

@@ -14,6 +14,7 @@ from invlib.measures import text
 from invlib.measures.intervals import bootstrap, paired_difference, proportion_interval, ratio
 from invlib.measures.similarity import (
     N_HEADLINES,
+    correlations,
     rank_correlation,
     rank_correlation_difference,
     rank_correlation_interval,
@@ -175,6 +176,8 @@ def test_a_paired_difference_is_clear_where_two_intervals_overlap():
     found = paired_difference(ours, theirs)
     assert found.difference == pytest.approx((ours - theirs).mean()) and 0 < found.low < found.difference < found.high
     assert found[1:] == pytest.approx(bootstrap(np.mean, ours - theirs))
+    few = paired_difference(ours, theirs, n=50, seed=3)
+    assert few[1:] == pytest.approx(bootstrap(np.mean, ours - theirs, n=50, seed=3)) != found[1:]
     assert found.clear and paired_difference(theirs, ours).clear
     assert not paired_difference(ours, ours).clear and paired_difference(ours, ours) == (0, 0, 0)
     assert found.words.endswith(": better") and paired_difference(theirs, ours).words.endswith(": worse")
@@ -204,6 +207,7 @@ def test_bleu():
     assert bleu([s.upper() for s in texts], texts) == pytest.approx(100)  # the tokenizer is uncased
     assert 0 < bleu(["wall street falls as tariffs end", texts[1]], texts) < 90
     assert bleu(["", ""], texts) == 0
+    assert bleu(["u . s . banks fall again"], ["u.s. banks fall again"]) < 60  # as spelled: nothing is split anew
     backwards = [" ".join(text.split()[::-1]) for text in texts]
     assert bleu(backwards, texts, order=1) == pytest.approx(100)  # of single words: their order does not count
 
@@ -234,6 +238,7 @@ def test_recall_worked_by_hand():
     # nearest two now: 0 -> 2 3, 1 (at 90) -> 4 2, 2 -> 3 0, 3 (at 10) -> 0 2, 4 -> 1 2;
     # the encoder's:   0 -> 1 2, 1 -> 0 2,         2 -> 1 0, 3 -> 4 2,         4 -> 3 2
     assert recall_at_k(moved, reference, k=2).tolist() == [0.5, 0.5, 0.5, 0.5, 0.5]
+    assert recall_at_k(moved, reference, k=1).tolist() == [0] * 5  # and none is its own neighbour
 
 
 def test_a_correlations_interval_is_as_wide_as_the_figure_really_moves():
@@ -252,6 +257,18 @@ def test_a_correlations_interval_is_as_wide_as_the_figure_really_moves():
             low, high = rank_correlation_interval(vectors, reference, n=3000)
             widths.append(high - low)
     assert 0.95 < np.mean(widths) / (2 * 1.96 * np.std(figures)) < 1.35  # 0.8 where each headline counts but once
+
+
+def test_a_headline_that_is_drawn_twice_is_no_pair_with_itself():
+    rng = np.random.default_rng(9)
+    ours, theirs = (a + a.T for a in rng.normal(size=(2, 5, 5)))
+    for a in (ours, theirs):
+        np.fill_diagonal(a, 0)
+    drawn = [0, 0, 0, 1, 3, 4]
+    pairs = [(i, j) for k, i in enumerate(drawn) for j in drawn[:k] if i != j]
+    expected = np.corrcoef([ours[pair] for pair in pairs], [theirs[pair] for pair in pairs])[0, 1]
+    counts = np.bincount(drawn, minlength=5).astype(float)[:, None]
+    assert correlations(ours, theirs, counts) == pytest.approx([expected])
 
 
 def test_rank_correlation_is_scipys_over_all_pairs():

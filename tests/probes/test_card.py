@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from invlib.encoders.token_states import token_states
 from invlib.measures.changed_vectors import blended_with_noise
 from invlib.measures.text import bleu, bleu_interval
 from invlib.probes import facts
@@ -37,7 +38,7 @@ def test_blended_noise_keeps_each_numbers_mean_and_variance():
 
 def test_bleus_interval_holds_bleu_and_is_its_when_all_texts_are_alike():
     true = ["oil rises on tariffs again", "gold falls after weak data", "the dollar slips again on data"]
-    found = ["oil falls on tariffs again", *true[1:]]
+    found = ["oil rises on tariffs", *true[1:]]  # a word too short
     low, high = bleu_interval(found, true, 100)
     assert low <= bleu(found, true) <= high and low < high
     alike = found[:1] * 3, true[:1] * 3
@@ -73,6 +74,8 @@ def test_without_noise_an_exact_control_is_exact_and_noise_breaks_it(exact, card
     assert mean(table, "0.0", "exact") == 1 and mean(table, "0.0", "bleu") == pytest.approx(100)
     assert mean(table, "0.0", "cosine") == pytest.approx(1, abs=1e-3)
     assert mean(table, "0.9", "exact") < 0.5 and mean(table, "0.9", "bleu") < 60
+    other = fragility(exact, dataclasses.replace(card_data, seed=1), levels=(0.9,))
+    assert mean(other, "0.9", "cosine") != mean(table, "0.9", "cosine")  # other noise
     assert (table["n"] == 8).all() and (table["low"] <= table["mean"] + 1e-6).all()
 
 
@@ -88,6 +91,14 @@ def test_the_nearest_headline_is_not_beyond_itself(card_data):
     half = at_half(card_data.nearest, card_data, card_data.pairs["random"])
     np.testing.assert_allclose(half["beyond_nearest"], 0, atol=1e-6)
     assert len(half) == 8 and half["cosine"].between(-1, 1.001).all()
+
+
+def test_the_farther_end_of_a_headline_is_the_other_one(card_data):
+    pairs = card_data.pairs["random"]
+    first, second = ([card_data.test[k] for k in side] for side in pairs.T)
+    half = at_half(OneEnd(), card_data, pairs)
+    np.testing.assert_allclose(half["farther_end"], card_data.judge.cosines(first, second), atol=1e-6)
+    assert half["farther_end"].max() < 0.999
 
 
 def test_the_largest_step_is_the_whole_way_in_one_jump_and_half_in_two(card_data):
@@ -131,6 +142,10 @@ def test_a_direction_changes_the_fact_and_keeps_the_rest(card_data):
     assert mean(table, "all", "changed") == mean(table, "all", "kept") == mean(table, "all", "both") == 1
     stubborn = facts.directions(System(bag.encode, lambda z: ["oil rises"] * len(z)), card_data)
     assert mean(stubborn, "all", "changed") == 0 and mean(stubborn, "all", "kept") < 1
+    both = facts.directions(System(bag.encode, lambda z: ["oil rises and falls"] * len(z)), card_data)
+    assert mean(both, "all", "changed") == 0  # the first word is still there
+    untaught = dataclasses.replace(card_data, train=["gold gains"] * 9)
+    assert facts.moved(System(bag.encode, bag.decode), untaught, "direction").empty  # test headlines teach nothing
     moved = facts.moved(System(bag.encode, bag.decode), card_data, "direction")
     assert {"rises"} <= set(moved["word"]) and all("falls" in text.split() for text in moved["found"])
 
@@ -145,6 +160,31 @@ def test_hard_negatives_are_told_apart_by_their_distance(card_data):
     plain = facts.hard_negatives(card_data.nearest, card_data)
     assert mean(plain, "all", "told_apart") == pytest.approx(mean(plain, "all", "told_apart_plain"))
     assert mean(found["far"], "all", "told_apart_plain") == pytest.approx(mean(plain, "all", "told_apart_plain"))
+
+
+def test_told_apart_is_how_often_the_right_one_is_named(card_data):
+    """Played twenty thousand times: noise on one of two vectors, and the nearer of the two is named."""
+    rng = np.random.default_rng(0)
+    known = {text: rng.normal(size=3) * [1, 0.1, 5] for text in dict.fromkeys([*card_data.some, "a", "b"])}
+    system = System(lambda texts: np.array([known[text] for text in texts]))
+    found = facts.separations(system, card_data, ["a"], ["b"])["told_apart"][0]
+    mean_, spread = card_data.scale(system)
+    heard = blended_with_noise(np.tile(known["a"], (20_000, 1)), mean_, spread, facts.NOISE)
+    a, b = ((mean_ + np.sqrt(1 - facts.NOISE) * (known[text] - mean_) - heard) / spread for text in ("a", "b"))
+    assert 0.55 < found < 0.95
+    assert found == pytest.approx((np.linalg.norm(a, axis=1) < np.linalg.norm(b, axis=1)).mean(), abs=0.01)
+
+
+def test_where_the_prefix_says_everything_it_is_the_prefixs_headline(card_data):
+    """Two numbers, each the headline's place: the first is the prefix, and alone is read."""
+    places = {text: k + 1 for k, text in enumerate(card_data.test)}
+    system = System(
+        lambda texts: np.array([[places[text]] * 2 for text in texts], np.float32),
+        lambda z: [["", *card_data.test][int(x)] for x in z[:, 0]], prefix=1,
+    )  # fmt: skip
+    table = interventions(system, card_data)
+    assert mean(table, "another's prefix", "exact_prefix") == 1 and mean(table, "another's prefix", "exact_code") == 0
+    assert mean(table, "code zeroed", "exact_code") == 1 and mean(table, "prefix zeroed", "exact_prefix") == 0
 
 
 def test_in_packed_ids_the_code_says_everything(exact, card_data):
@@ -166,6 +206,8 @@ def test_neighbours_by_length_alone_have_no_difference(card_data):
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
     assert mean(neighbours_lengths(System(by_length, None), data), "all", "ratio") == 0
+    three = dataclasses.replace(data, train=["a", "a b", "a b c d e"])  # all others are near; it is no neighbour itself
+    assert mean(neighbours_lengths(System(by_length, None), three), "all", "ratio") == pytest.approx(1)
     rng = np.random.default_rng(0)
     blind = System(lambda texts: rng.standard_normal((len(texts), 8)), None)
     assert mean(neighbours_lengths(blind, data), "all", "ratio") == pytest.approx(1, abs=0.25)
@@ -185,6 +227,17 @@ def test_the_card_is_one_row_of_at_most_fourteen_columns(exact, card_data):
     known = {tuple(row) for row in parts["packed"][["part", "of", "measure"]].itertuples(index=False)}
     of_neighbours = {where for where in CARD.values() if where[1] == "neighbours"}  # the tiny encoder may have none
     assert set(CARD.values()) - of_neighbours <= known
+
+
+def test_a_headline_that_is_cut_or_has_an_unknown_piece_is_left_out(tiny_model, tiny_material, sentences, tmp_path):
+    texts = ["☃ falls", "oil " * 30, *sentences[48:56]]
+    encoder = tiny_material.encoder
+    states = {
+        "train": tiny_material.states["train"],
+        "test": token_states(encoder, texts, 16, tmp_path, progress=False),
+    }
+    data = CardData.of(dataclasses.replace(tiny_material, states=states), tiny_model("no_vector"), None, n=4)
+    assert data.test == sentences[48:56]
 
 
 def test_too_few_headlines_are_no_card(tiny_model, tiny_material):

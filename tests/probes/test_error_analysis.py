@@ -59,8 +59,8 @@ def test_a_share_of_headlines_has_wilsons_interval():
 
 def test_what_is_lost_counts_pieces_and_headlines(config):
     end = config.eos_token_id
-    true = [[config.bos_token_id, 5, 6, end], [config.bos_token_id, *[5] * 9, end]]
-    generated = [[5, 7, end], [*[5] * 9, end]]
+    true = [[config.bos_token_id, *pieces, end] for pieces in ([5, 6], [5] * 9, [5] * 7)]  # the last: 8 with its end
+    generated = [[5, 7, end], [*[5] * 9, end], [*[5] * 7, end]]
     counts = np.zeros(200)
     counts[[5, 6]] = 2000, 3
     hits, table = what_is_lost(generated, true, counts, config, n_bootstrap=20)
@@ -68,5 +68,5 @@ def test_what_is_lost_counts_pieces_and_headlines(config):
     assert wrong["piece"].tolist() == [6] and wrong["met in training"].tolist() == ["1 to 10"]
     shares = table.set_index(["by", "group"])["share"]
     assert shares["met in training", "1 to 10"] == 0 and shares["met in training", "more often"] == 1
-    assert shares["word pieces", "to 8"] == 0 and shares["word pieces", "9 to 12"] == 1
+    assert shares["word pieces", "to 8"] == 0.5 and shares["word pieces", "9 to 12"] == 1
     assert table.columns.tolist() == ["group", "share", "low", "high", "n", "by"]

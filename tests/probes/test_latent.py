@@ -110,6 +110,7 @@ def test_samples_lie_around_the_vector(model):
     assert found.decibels == pytest.approx(14, abs=0.1)
     again = latent.around(model, z, 0.2, spread, n=200, seed=1)
     np.testing.assert_array_equal(again.vectors, found.vectors)
+    assert (latent.around(model, z, 0.2, spread, n=200, seed=2).vectors != found.vectors).any()
     with pytest.raises(ValueError, match="n=0"):
         latent.around(model, A, 0.2, spread, n=0)
 
@@ -136,6 +137,9 @@ def test_a_plane_holds_what_lies_in_it():
     vectors = 1 + rng.normal(size=(40, 2)) @ axes
     found = latent.plane(vectors)
     assert found.share == pytest.approx(1)
+    assert latent.plane(np.array([[2.0, 0, 0], [-2, 0, 0], [0, 2, 0], [0, -2, 0], [0, 0, 1], [0, 0, -1]])).share == (
+        pytest.approx(16 / 18)
+    )
     np.testing.assert_allclose(found.vector(*found.points[3]), vectors[3], atol=1e-5)
     with pytest.raises(ValueError, match="at least 3"):
         latent.plane(vectors[:2])

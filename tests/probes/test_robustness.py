@@ -1,15 +1,20 @@
 """Noise and quantisation: in the documented units, fitted on the training vectors."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from invlib.measures.changed_vectors import quantized, with_noise
-from invlib.measures.intervals import paired_difference, ratio
+from invlib.measures.intervals import paired_difference, proportion_interval, ratio
+from invlib.models.codec import Codec
 from invlib.models.packed_ids import PackedIds
 from invlib.models.pooling import fit_components
+from invlib.probes.efficiency import efficiency
 from invlib.probes.robustness import (
     best_per_level,
+    decoded_metrics,
     most_exact,
     packed_bits,
     packed_ids_by_bits,
@@ -53,6 +58,41 @@ def test_a_control_that_is_exact_loses_with_noise_only(tiny_encoder, tiny_materi
     assert table.noise.tolist() == [0, 3, 0] and table.bits.isna().tolist() == [True, True, False]
     assert (table.exact_low[0], table.exact_high[0]) == (pytest.approx(12 / (12 + 1.96**2), abs=1e-4), 1)
     assert (table.low <= table.generated_accuracy).all() and (table.generated_accuracy <= table.high).all()
+
+
+def test_half_of_the_headlines_right_are_a_figure_with_an_interval():
+    config = SimpleNamespace(unk_token_id=1, max_length=16)
+    found = decoded_metrics([[5, 3], [9, 3]] * 8, [[2, 5, 3]] * 16, config, 200)
+    assert found["generated_accuracy"] == 0.75 and 0.55 < found["low"] < 0.7 and 0.8 < found["high"] < 0.95
+    assert found["exact_match"] == 0.5 and [found["exact_low"], found["exact_high"]] == proportion_interval([0, 1] * 8)
+
+
+class Recorded(Codec):
+    """A codec whose vectors are given, and that keeps those that it is to decode."""
+
+    def __init__(self, encoder, vectors: dict):
+        self.encoder, self.vectors, self.decoded = encoder, vectors, []
+        self.config = SimpleNamespace(unk_token_id=encoder.unk_token_id, max_length=16)
+
+    def vectors_of(self, dataset):
+        return self.vectors[len(dataset)]
+
+    def generate_ids(self, z, num_beams=1):
+        self.decoded.append(z)
+        return [[self.encoder.eos_token_id]] * len(z)
+
+
+def test_noise_is_measured_by_the_training_vectors_and_drawn_by_the_seed(tiny_encoder, tiny_material):
+    test, train = (tiny_material.dataset(split, layers=()) for split in ("test", "train"))
+    rng = np.random.default_rng(0)
+    own, seen = rng.standard_normal((16, 3)), rng.standard_normal((40, 3)) * [1, 0.1, 5]
+    codec, spread = Recorded(tiny_encoder, {16: own, 40: seen}), seen.std(0)
+    robustness(codec, test, train, noise=(0.5,), bits=(3,), n_bootstrap=5, seed=4)
+    efficiency(codec, test, train, np.ones(16), (0,), n_bootstrap=5, seed=4)
+    summary_metrics(codec, test, train, noise=0.4, n_bootstrap=5)
+    expected = with_noise(own, spread, 0.5, 4), quantized(own, np.abs(seen).max(0), 3), with_noise(own, spread, 1.0, 4)
+    for found, z in zip(codec.decoded, (*expected, own, with_noise(own, spread, 0.4)), strict=True):
+        np.testing.assert_array_equal(found, z)
 
 
 def test_packed_ids_by_bits_leave_out_what_has_no_room(tiny_encoder):

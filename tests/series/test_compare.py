@@ -54,6 +54,11 @@ def test_each_shared_figure_with_an_interval_is_judged_by_it(two):
     )
 
 
+def test_a_figure_differs_whichever_of_the_two_is_higher(two):
+    for low, high, verdict in ((0.1, 0.39, "differs"), (0.1, 0.4, "reproduced"), (0.61, 0.9, "differs")):
+        assert verdicts(two(ci95={"exact_match": [low, high]}))["exact_match"] == verdict
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_other_data_or_settings_are_not_comparable(two, name):
     """And the reason stands beside, in the table and the count."""
@@ -74,6 +79,7 @@ def test_another_scorer_is_not_comparable_in_its_own_figure(two):
 def test_what_nobody_recorded_is_not_comparable(two):
     mine, other = two(encoder=None)
     assert set(verdicts((other, mine)).values()) == {"not comparable"}
+    assert set(verdicts((other, other)).values()) == {"not comparable"}  # and where neither has it
 
 
 def test_figures_of_one_run_alone_are_named_and_not_counted(two):

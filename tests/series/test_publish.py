@@ -160,9 +160,10 @@ def test_a_part_of_a_run_keeps_what_it_did_not_make(finished):
     (finished / "notebooks" / "00_a.ipynb").unlink()
     (finished / "examples.csv").unlink()
     paths.write_csv(finished / "tables" / "06_new.csv", pd.DataFrame({"text": [f"Another {i}" for i in range(9)]}))
+    (paths.FIGURES / "of_before.png").write_bytes(b"png")
     study, (_, notes) = paths.RESULTS / "study", publish.publish("mine")
     assert "not made by this part of the run, so kept in results/study: examples.csv" in notes
-    assert (study / "examples.csv").exists()
+    assert (study / "examples.csv").exists() and (paths.FIGURES / "of_before.png").exists()
     blank = pd.read_csv(study / "tables" / "06_new.csv", keep_default_na=False)
     assert blank["text"].tolist() == [""] * 9  # the hundred headlines are those of what is kept
     record = finished / "settings.json"

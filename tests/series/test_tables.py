@@ -68,6 +68,15 @@ def test_the_controls_that_learn_nothing_stand_below(tmp_path):
     assert arithmetic[0].startswith("control: arithmetic_code") and arithmetic[4] == "–"
 
 
+@pytest.mark.parametrize("low, clear", [(0.01, True), (-0.01, False)])
+def test_the_paired_difference_decides_whether_a_control_is_beaten(low, clear):
+    """Whatever the two intervals say by themselves."""
+    shuffled = {"ci95": {"exact_match": [0.45, 0.65]}, "better_by": {"exact_match": [0.05, low, 0.09]}}
+    row = {"ci95": {"exact_match": [0.4, 0.7]}, "controls": {"shuffled_vector": shuffled}}
+    assert tables.clear_of_control(row, "exact_match") is clear
+    assert tables.clear_of_control(row | {"controls": None}, "exact_match") is None  # not measured
+
+
 def test_a_model_that_was_cut_too_early_is_said_to_be_so(finished):
     """In words: below its shuffled control, or worse than no vector at all. What steps or a plateau ended is not."""
     rows = {
@@ -174,6 +183,8 @@ def test_metrics_are_json_of_none(finished):
     """What was not measured comes back as None, not as NaN."""
     loaded = tables.load_metrics(finished)
     assert loaded.loc[0, "rank_correlation"] is None and loaded.loc[0, "accuracy"] is None
+    assert tables.number(None) == tables.number(float("nan")) == tables.millions(float("nan")) == tables.NONE
+    assert tables.number(0.0) == "0.000"
     assert len(json.loads((finished / "metrics.json").read_text())) == len(loaded)
 
 

@@ -51,3 +51,6 @@ def test_a_share_of_the_real_is_mixed_with_earlier_headlines():
         assert text[:4] == rows[k][:4] and text[-1] == 2 and len(text) == 8 and text[4] in range(10, 18)
     assert vectors.sum().backward() is None and other.grad[moved].sum() < other.grad[~moved][: moved.sum()].sum()
     assert len(half.known) == 2 * real.sum() <= REMEMBERED
+    for _ in range(2):
+        half.mix(z, ids, mask.new_ones(ids.shape), real, 0.0)
+    assert len(half.known) == REMEMBERED  # the last ones

@@ -76,4 +76,4 @@ def test_the_gradient_reaches_the_vector():
     z, real = vectors(16)
     z.requires_grad_()
     perturb(z, 0.1, 1.0, real).sum().backward()
-    assert (z.grad > 0).all()
+    assert (z.grad == 1).all()  # where it is moved to, and how far, is nothing that it learns

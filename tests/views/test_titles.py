@@ -65,25 +65,28 @@ def test_small_groups_are_not_drawn():
 
 def test_the_corner_is_drawn_where_a_model_is_in_it():
     points = pd.DataFrame({
-        "label": ["hybrid_384", "rnn_768", "packed_ids_384_2_bits"], "exact_match": [0.9, 0.0, 1.0],
-        "rank_correlation": [0.98, 0.2, 0.99],
+        "label": ["hybrid_384", "rnn_768", "att_pool_768", "packed_ids_384_2_bits"],
+        "exact_match": [0.9, 0.0, 0.95, 1.0], "rank_correlation": [0.98, 0.99, 0.5, 0.99],
     })  # fmt: skip
-    assert len(panels.virtues(points).axes) == 2 and "1 of 2 learned models; 1 of 1 packed_ids" in titles.corner(points)
+    assert len(panels.virtues(points).axes) == 2 and "1 of 3 learned models; 1 of 1 packed_ids" in titles.corner(points)
     assert len(panels.virtues(points[1:2]).axes) == 1 and "0 of 0 packed_ids" in titles.corner(points[1:2])
 
 
 def test_curves_say_whether_the_loss_still_falls():
     curves = pd.DataFrame({"epoch": [1.0, 2.0, 3.0], "validation_loss": [3.0, 2.0, 1.0], "accuracy": [0.1, 0.2, 0.3]})
     control = curves.assign(accuracy=0.2)
-    assert "still falls after 3.0 epochs" in titles.curve(curves)
+    assert "still falls after 3.0 epochs; next-token accuracy 30%" in titles.curve(curves)
     assert "no longer falls" in titles.curve(curves.assign(validation_loss=[3.0, 1.0, 2.0]))
     assert "has one point" in titles.curve(curves[:1])
-    found = titles.training({"a": curves, "b": curves.assign(accuracy=0.1), "c": control}, ["a", "b"], "c")
+    risen = curves.assign(validation_loss=[3.0, 1.0, 2.0], accuracy=[0.1, 0.3, 0.4])  # its second epoch is kept
+    found = titles.training({"a": risen, "b": curves.assign(accuracy=0.1), "c": control}, ["a", "b"], "c")
     assert found.startswith("a predicts 30%") and "1 of 2 models are above the no-vector control's 20%" in found
 
 
 def test_numbers_of_the_data_are_those_of_the_figure():
-    assert titles.lengths([10] * 99 + [50], 40).endswith("1 of 100 are cut at 40")
+    assert titles.lengths(range(1, 102), 40) == (
+        "98% of the headlines have 2 to 100 word pieces; 61 of 101 are cut at 40"
+    )
     assert titles.word_pieces([30.0, 60.0, 80.0, 100.0]).startswith("The 2 commonest word pieces")
     cosines = np.array([[1.0, 0.1, 0.7], [0.1, 1.0, 0.2], [0.7, 0.2, 1.0]])
     assert titles.similarity(cosines) == "Headlines 1 and 3 are most alike, cosine 0.70; the median pair has 0.20"
@@ -91,10 +94,13 @@ def test_numbers_of_the_data_are_those_of_the_figure():
     weights, mask = np.array([[0.75, 0.25, 0.0]]), np.array([[1, 1, 0]])
     assert titles.head_weights({"untrained": weights}, mask).endswith("1.5 (untrained)")
     assert "32 in a headline of 2 pieces, 8 to 9 in" in titles.code_layout([np.array([32, 32]), np.array([8, 9, 9])])
-    assert "above the reference's" in titles.language_models({"lm": 5.0}, 4.0)
-    assert titles.vectors(np.ones((2, 8)), None).endswith("8 numbers") and "4 of the code" in titles.vectors(
-        np.ones((2, 8)), 4
-    )
+    assert titles.language_models({"a": 5.0, "b": 4.5}, 4.0).endswith("4.50 nats per piece, above the reference's 4.00")
+    assert "3.00 nats per piece, not above the reference's" in titles.language_models({"a": 3.0, "b": 4.5}, 4.0)
+    assert titles.vectors(np.ones((2, 8)), None).endswith("8 numbers")
+    sizes = titles.vectors(np.array([[3.0, -3.0, 1.0, -1.0]]), 2)
+    assert sizes.endswith("3.000 in the 2 numbers of the prefix, 1.000 in the 2 of the code")
+    assert titles.reference_bits([10, 10, 10, 50]) == "A headline costs 20 bits on average, nine of ten 10 to 44"
+    assert titles.queries({"at first": 1.0, "trained": 0.25}).endswith("100% at first, 25% trained")
 
 
 @pytest.fixture(autouse=True)
