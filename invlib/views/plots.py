@@ -222,16 +222,19 @@ def exact_match_vs_agreement(ax: Axes, points: pd.DataFrame, names: float | None
     """
     for point, look in zip(points.to_dict("records"), series_styles(points["label"]), strict=True):
         ends = [[point.get(f"{name}_low"), point.get(f"{name}_high")] for name in ("rank_correlation", "exact_match")]
-        across, along = ([None if pd.isna(end[0]) else end] for end in ends)
+        sideways, upright = ([None if pd.isna(end[0]) else end] for end in ends)
         x, y = point["rank_correlation"], point["exact_match"]
-        scatter_with_intervals(ax, [x], [y], across, along, **{**look, "label": literal(point["label"]), **style})
+        scatter_with_intervals(ax, [x], [y], sideways, upright, **{**look, "label": literal(point["label"]), **style})
         if names is not None:
-            side, ha = ((-9, -7), "right") if x > names else ((9, 0), "left")
-            above = points.loc[(points["rank_correlation"] > names) == (x > names), "exact_match"] - y  # same side
-            va = "top" if above.between(0, 0.02, "neither").any() else "center"  # another name is just above
-            if va == "center" and above.between(-0.02, 0, "neither").any():
-                va = "bottom"
-            ax.annotate(literal(point["label"]), (x, y), side, textcoords="offset points", va=va, ha=ha, fontsize=12)
+            across, ha = (-9, "right") if x > names else (9, "left")
+            others = points["exact_match"] - y
+            up, va = 0 if ha == "left" else -7, "center"
+            if others.between(0, 0.015, "neither").any():  # another name is just above
+                up, va = -6, "top"
+            elif others.between(-0.015, 0, "neither").any():
+                up, va = 6, "bottom"
+            look = {"textcoords": "offset points", "va": va, "ha": ha, "fontsize": 12}
+            ax.annotate(literal(point["label"]), (x, y), (across, up), **look)
     ax.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     return label_axes(ax, NAMES["rank_correlation"], NAMES["exact_match"])
 

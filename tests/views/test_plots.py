@@ -112,6 +112,13 @@ def test_each_model_has_a_point_and_a_name(ax):
     assert [(text.get_text(), text.get_ha()) for text in ax.texts] == [("a", "left"), ("b", "right")]
 
 
+def test_names_at_nearly_one_height_move_apart(ax):
+    """One is written to the left of its point and one to the right: they would lie on each other."""
+    points = pd.DataFrame({"label": ["a", "b"], "exact_match": [0.914, 0.915], "rank_correlation": [0.98, 0.999]})
+    plots.exact_match_vs_agreement(ax, points, names=0.99)
+    assert [text.get_va() for text in ax.texts] == ["top", "bottom"]
+
+
 def test_histogram_of_whole_numbers_has_a_bar_for_each(ax):
     plots.histogram(ax, np.array([2, 3, 3, 5]), "word pieces")
     assert [p.get_height() for p in ax.patches] == [1, 2, 0, 1]
