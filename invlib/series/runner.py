@@ -97,7 +97,8 @@ def write_settings(folder: Path, settings: Settings, parameters: dict, done: boo
         "split": {"train": 0.9, "validation": 0.05, "test": 0.05}, "parameters": parameters, "device": device().type,
         "versions": versions,
     }  # fmt: skip
-    hashes = sorted({training.identity.data_hash for training in records(folder).values()})
+    of_the_run = [training for training in records(folder).values() if training.purpose == "study"]
+    hashes = sorted({training.identity.data_hash for training in of_the_run})
     if done and not hashes and "data_hash" not in record:
         hashes = [load_corpus(settings).data_hash]
     if hashes:

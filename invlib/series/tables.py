@@ -217,13 +217,14 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """results/README.md's tables of one run, by title: the text, its controls, the vector, the cost."""
     rows = metrics.to_dict("records")
     speed = {key: shown for key, shown in SPEED.items() if key in metrics and metrics[key].notna().any()}
+    scorers = {m.scorer: next((row[m.scorer] for row in rows if row.get(m.scorer)), NONE) for m in METRICS if m.scorer}
     parts: dict[str, list[dict]] = {"The text": [], "Its controls": [], "The vector": [], "The cost": []}
     for row in rows:
         name = {"model": label(row), "D": f"{row['embedding_dim']}", "search": row.get("search") or NONE}
         top_k, seconds = row.get("top_k") or {}, row.get("train_seconds")
         text, vector = (
             {
-                m.short + (f" ({row.get(m.scorer) or NONE})" if m.scorer else ""):
+                m.short + (f" ({row.get(m.scorer) or scorers[m.scorer]})" if m.scorer else ""):
                     marked(row, with_interval(row, m.name, m.digits), m.name)
                 for m in METRICS
                 if m.about == about and (m.scorer != "judge" or any(other.get("judge") for other in rows))

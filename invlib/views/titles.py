@@ -93,7 +93,7 @@ def head_kinds(kinds: Sequence[str], relative: Mapping[str, Sequence[float | Non
     head, values = list(relative.items())[-1]
     found = sorted((value, kind) for kind, value in zip(kinds, values, strict=True) if value is not None)
     (low, least), (high, most) = found[0], found[-1]
-    return f"The head, {head}, gives {most} {high:.2f} times an even share, {least} {low:.2f} times"
+    return f"The head, {head}: the kind “{most}” has {high:.2f} times an even share, “{least}” {low:.2f} times"
 
 
 def training(curves: Mapping[str, pd.DataFrame], names: Sequence[str], control: str) -> str:

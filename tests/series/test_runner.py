@@ -14,6 +14,7 @@ from papermill.parameterize import parameterize_notebook
 
 from invlib import paths
 from invlib.series import duration, notebooks, preflight, runner
+from invlib.settings import load_preset
 
 PARAMETERS = 'preset = "auto"\nrun = None\ndata = None\nencoder = None\nscorers = None\nrows = None\nseed = None'
 WRITE = "import os, pathlib\nfolder = pathlib.Path(os.environ['INVLIB_RUN'])\n"
@@ -337,6 +338,17 @@ def test_what_a_notebook_produced(tmp_path):
         paths.write_text(tmp_path / name, "")
     os.utime(tmp_path / "old.csv", (0, 0))
     assert runner.produced(tmp_path, start=1) == "curves (2), metrics.json, models (1)"
+
+
+def test_a_run_s_headlines_are_those_of_its_tables(tmp_path, monkeypatch):
+    """A small training on a part of the headlines does not make the run one of other headlines."""
+    found = {
+        name: SimpleNamespace(identity=SimpleNamespace(data_hash=data), purpose=purpose)
+        for name, data, purpose in (("a", "of all", "study"), ("b", "of a part", "ablation"))
+    }
+    monkeypatch.setattr(runner, "records", lambda folder: found)
+    runner.write_settings(tmp_path, load_preset("smoke"), {"preset": "smoke"})
+    assert json.loads((tmp_path / "settings.json").read_text())["data_hash"] == "of all"
 
 
 def test_the_appendix_comes_last_and_is_named_by_its_first_word(workbook):

@@ -90,7 +90,8 @@ def test_numbers_of_the_data_are_those_of_the_figure():
     assert titles.word_pieces([30.0, 60.0, 80.0, 100.0]).startswith("The 2 commonest word pieces")
     cosines = np.array([[1.0, 0.1, 0.7], [0.1, 1.0, 0.2], [0.7, 0.2, 1.0]])
     assert titles.similarity(cosines) == "Headlines 1 and 3 are most alike, cosine 0.70; the median pair has 0.20"
-    assert "head, b, gives word 2.00 times" in titles.head_kinds(["word", "x"], {"a": [1.0, 1.0], "b": [2.0, None]})
+    kinds = titles.head_kinds(["word", "x"], {"a": [1.0, 1.0], "b": [2.0, None]})
+    assert "head, b: the kind “word” has 2.00 times" in kinds
     weights, mask = np.array([[0.75, 0.25, 0.0]]), np.array([[1, 1, 0]])
     assert titles.head_weights({"untrained": weights}, mask).endswith("1.5 (untrained)")
     assert "32 in a headline of 2 pieces, 8 to 9 in" in titles.code_layout([np.array([32, 32]), np.array([8, 9, 9])])
