@@ -148,7 +148,7 @@ def top_k(ax: Axes, folder: Path) -> Axes:
 
 PLACES = {  # of two_virtues: where a model's name stands, in points from its point
     "rnn_768": (0, 20), "encoder_only_1568": (0, -24), "cls_decoder_384": (60, 20), "att_pool_2560": (-40, 20),
-    "hybrid_384": (-14, -4), "hybrid_384_long": (-14, -4),
+    "hybrid_384": (-14, -16), "hybrid_384_long": (-14, 0),
 }  # fmt: skip
 
 
