@@ -137,7 +137,7 @@ def noise_html(
 ) -> str:  # fmt: skip
     """From little noise to much: how many of n samples still give the text, and one of the samples.
 
-    code: of a language model; what the sentence costs in bits is then said.
+    code: of a language model; what the sentence costs in bits is then shown.
     """
     z = np.repeat(space.model.encode([text]), n, axis=0)
     spread = space.headlines.spread

@@ -1,6 +1,6 @@
 """The tools of the lab as ipywidgets: a control that changes sets the value of an HTML or Image widget.
 
-`Output` and `interact` are left out: they can hang a headless run. What is wrong with the input is said in words. What
+`Output` and `interact` are left out: they can hang a headless run. What is wrong with the input is told in words. What
 takes longer than about a second shows its progress.
 """
 
