@@ -20,30 +20,33 @@ from invlib.inversion.candidates import embed, propose
 from invlib.models.model import InvertibleSentenceModel
 
 REAL = 0.25  # share of an epoch's texts that are headlines
-DISTURBED = 0.85  # share of the hypotheses that are the text itself, disturbed; the others come from the model
 SAMPLED = 0.5  # share of the first hypotheses that are drawn, and not the likeliest
 TEMPERATURE = 0.7
 ROUNDS = (0.5, 0.25)  # share of the hypotheses that are corrected once; and twice
-PASSES = 2  # over an epoch's texts: making a hypothesis takes as long as learning from it
 
 
 class Corrections(Dataset):
     """An epoch's texts and a hypothesis for each: items of input_ids, hypothesis (both with special tokens), reference.
 
-    `refresh` makes them anew: REAL of the `n` are headlines, the others recombined ones. Each comes PASSES times.
+    `refresh` makes them anew: REAL of the `n` are headlines, the others recombined ones. Each comes `passes` times.
+    own: the share of the hypotheses that the model writes; the others are the text itself, disturbed.
     """
 
-    def __init__(self, real: Sequence[Sequence[int]], recombined: Recombined, n: int, seed: int):
+    def __init__(
+        self, real: Sequence[Sequence[int]], recombined: Recombined, n: int, seed: int, passes: int = 2,
+        own: float = 0.15,
+    ):  # fmt: skip
         self.real, self.recombined, self.n, self.seed = real, recombined, n, seed
+        self.passes, self.own = passes, own
         self.texts: list[list[int]] = [[recombined.bos, recombined.eos]] * n
         self.hypotheses, self.vectors = self.texts, np.zeros((n, 1), np.float32)
 
     def __len__(self) -> int:
-        return PASSES * self.n
+        return self.passes * self.n
 
     @property
     def lengths(self) -> np.ndarray:
-        return np.tile([len(text) for text in self.texts], PASSES)
+        return np.tile([len(text) for text in self.texts], self.passes)
 
     def refresh(self, model: InvertibleSentenceModel, epoch: int) -> None:
         rng = random.Random(hash((self.seed, epoch)))
@@ -52,7 +55,7 @@ class Corrections(Dataset):
         self.texts = [self.recombined.ids(k) for k in drawn]
         self.texts += [list(self.real[k]) for k in rng.choices(range(len(self.real)), k=self.n - len(drawn))]
         rng.shuffle(self.texts)
-        n = round(DISTURBED * self.n)
+        n = self.n - round(self.own * self.n)
         found: list[Sequence[int]] = [self.recombined.disturbed(text[1:-1], rng) for text in self.texts[:n]]
         self.vectors = embed(model, [text[1:-1] for text in self.texts])
         if n < self.n:

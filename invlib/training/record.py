@@ -153,7 +153,7 @@ BEFORE = {  # what a setting meant before it existed, whatever its default is to
     "mixup_share": 0.0, "random_sentence_ratio": 0.0, "hard_negatives": 0, "steps": None, "no_vector_steps": None,
     "column": None, "recombined_ratio": 0.0, "corrected_texts": 8192, "expanded_size": 1024, "length_copies": 1,
     "start_from": None, "strongest_noise": None, "previous_dropout": 0.0,
-    "evaluate_every": None,
+    "evaluate_every": None, "corrected_passes": 2, "own_hypotheses": 0.15,
 }  # fmt: skip
 BEFORE_LANGUAGE_MODEL = {"steps": None}  # the same for a language model's settings
 OLD_ABLATIONS = (

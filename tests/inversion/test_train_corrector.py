@@ -14,7 +14,7 @@ from invlib.encoders.recombined import Recombined
 from invlib.inversion import __main__ as command
 from invlib.inversion import train_corrector as module
 from invlib.inversion.candidates import embed, propose
-from invlib.inversion.corrections import PASSES, Corrections, FreshLengths, collate_corrections, hypotheses
+from invlib.inversion.corrections import Corrections, FreshLengths, collate_corrections, hypotheses
 from invlib.inversion.invert import Chain, invert
 from invlib.inversion.train_corrector import (
     ALONE,
@@ -40,8 +40,8 @@ def corrections(tiny_material):
     """build(n, seed) -> so many texts an epoch, made of the training sentences."""
     real = tiny_material.dataset("train", layers=()).ids()
 
-    def build(n: int = 100, seed: int = 0) -> Corrections:
-        return Corrections(real, Recombined(real, tiny_material.encoder, 160, seed + 1, 16), n, seed)
+    def build(n: int = 100, seed: int = 0, *more) -> Corrections:
+        return Corrections(real, Recombined(real, tiny_material.encoder, 160, seed + 1, 16), n, seed, *more)
 
     return build
 
@@ -76,10 +76,10 @@ def same(a: dict, b: dict) -> bool:
 def test_an_epoch_has_headlines_recombined_texts_and_a_hypothesis_for_each(corrections, corrector, tiny_encoder):
     made = corrections()
     made.refresh(corrector, 0)
-    assert len(made.texts) == len(made.hypotheses) == 100 and len(made) == PASSES * 100
+    assert len(made.texts) == len(made.hypotheses) == 100 and len(made) == 200
     real = {tuple(ids) for ids in made.real}
     assert 25 <= sum(tuple(text) in real for text in made.texts) < 60  # a recombined one may be a headline as it was
-    assert made.lengths.tolist() == [len(text) for text in made.texts] * PASSES
+    assert made.lengths.tolist() == [len(text) for text in made.texts] * 2
     for text in made.texts + made.hypotheses:
         assert (text[0], text[-1]) == (tiny_encoder.bos_token_id, tiny_encoder.eos_token_id) and len(text) <= 16
     pairs = list(zip(made.texts, made.hypotheses, strict=True))
@@ -115,6 +115,15 @@ def test_some_hypotheses_are_the_models_own(corrections, corrector, monkeypatch)
     assert 0 < n < 50 and [hypothesis[1:-1] for hypothesis in made.hypotheses[-n:]] == [[7]] * n
     np.testing.assert_allclose(z.cpu(), embed(corrector, [text[1:-1] for text in made.texts[-n:]]), atol=1e-6)
     assert [7] not in [hypothesis[1:-1] for hypothesis in made.hypotheses[:-n]]
+
+
+def test_how_many_are_its_own_and_how_often_each_comes_is_set(corrections, corrector, monkeypatch):
+    monkeypatch.setattr("invlib.inversion.corrections.hypotheses", lambda model, z: [(7,)] * len(z))
+    made = corrections(100, 0, 3, 0.4)
+    made.refresh(corrector, 0)
+    assert len(made) == len(made.lengths) == 300
+    assert [hypothesis[1:-1] == [7] for hypothesis in made.hypotheses] == [False] * 60 + [True] * 40
+    assert made[205]["hypothesis"].tolist() == made.hypotheses[5]
 
 
 def test_a_models_hypotheses_are_drawn_likeliest_and_corrected(corrector, vectors, monkeypatch):
@@ -247,7 +256,7 @@ def test_an_attacker_learns_on_vectors_with_noise(run, settings, inverter, tiny_
     monkeypatch.setattr(
         module, "propose", lambda model, z, *more, **how: measured.append(z) or real(model, z, *more, **how)
     )
-    monkeypatch.setattr("invlib.inversion.corrections.DISTURBED", 1.0)  # what is proposed, is measured
+    settings = replace(settings, own_hypotheses=0.0)  # what is proposed, is measured
     lengths = {}
     for noise in (0.0, 0.5):
         given.clear()
