@@ -1,11 +1,11 @@
 """How long a run will take on this machine: a few steps of each of its models are timed, and multiplied."""
 
 import dataclasses
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,6 +21,7 @@ from invlib.settings import Settings, load_preset, row_names, select_row
 
 FILE = "step_seconds.json"  # in the run's folder
 ENOUGH = 700  # headlines that are encoded for it
+PATIENCE = 300  # seconds that timing may take; after them the run begins without
 SHORT = 30  # minutes; for a longer run a preset is named that fits
 SHORTER = {"cuda": ("gpu", "gpu_short", "smoke")}  # presets of a device, the longest first
 OTHERWISE = ("study", "cpu", "smoke")
@@ -66,15 +67,49 @@ def measured(settings: Settings, notebooks: Iterable[str]) -> dict:
 def known(folder: Path, settings: Settings, notebooks: Iterable[str]) -> dict:
     """`measured`, which the run's folder keeps: it is measured again on another device, or with other threads.
 
-    It runs in a process of its own, which gives its memory back to the notebooks.
+    It runs in a process of its own, which gives its memory back to the notebooks. TimeoutError after PATIENCE.
     """
     here = {"device": device().type, "threads": torch.get_num_threads(), "notebooks": sorted(set(notebooks))}
     found = paths.read_json(folder / FILE) if (folder / FILE).exists() else {}
     if any(found.get(key) != value for key, value in here.items()):
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            found = here | pool.submit(measured, settings, notebooks).result()
+        found = here | in_own_process(PATIENCE, measured, settings, notebooks)
         paths.write_json(folder / FILE, found)
     return found
+
+
+def in_own_process(seconds: float, work: Callable, *arguments) -> Any:
+    """What work(*arguments) returns or raises in a fresh process; TimeoutError, and it is killed, after so long."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=send_result, args=(sender, work, arguments))
+    process.start()
+    sender.close()  # else its end would not be seen here
+    try:
+        if not receiver.poll(seconds):
+            raise TimeoutError(f"{work.__name__} was not done after {seconds:g} s")
+        result, error = receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"the process of {work.__name__} ended without a result") from None
+    finally:
+        process.kill()
+        process.join()
+    if error:
+        raise error
+    return result
+
+
+def send_result(sender: Connection, work: Callable, arguments: tuple) -> None:
+    """In the process: what work(*arguments) returns, or its error."""
+    try:
+        sender.send((work(*arguments), None))
+    except Exception as error:
+        sender.send((None, error))
+
+
+def limits(settings: Settings, notebooks: Iterable[str]) -> float | None:
+    """Minutes after which the trainings of these notebooks are stopped; None where one has no limit in minutes."""
+    minutes = [training.settings.minutes for training in planned(settings, notebooks, 384)]  # whatever H is
+    return None if None in minutes else sum(filter(None, minutes))
 
 
 def training_minutes(settings: Settings, notebooks: Iterable[str], found: dict) -> float | None:
@@ -97,21 +132,33 @@ def other_minutes(preset: str, notebooks: Iterable[str]) -> dict[str, float | No
 def duration(settings: Settings, notebooks: list[str], folder: Path) -> str:
     """How long these notebooks ('00', '01', ...) take here, in words; where it is long, a preset that is short enough.
 
-    Their training is timed, its time is kept in `folder`; the rest is presets.yaml's, as it took two cores.
+    Their training is timed, unless minutes limit all of it; its time is kept in `folder`. The rest is presets.yaml's.
     """
     rest = other_minutes(settings.preset, notebooks)
     minutes, unknown = sum(filter(None, rest.values())), list(rest.values()).count(None)
     words = [f"and {unknown} of a time not known yet"] if unknown else []
     if settings.preset != QUICK and not TRAINING.isdisjoint(notebooks):
-        found = known(folder, settings, notebooks)
-        training = training_minutes(settings, notebooks, found)
-        minutes += training or 0
-        words.append(
-            "and training until a plateau" if training is None else f"{training:.0f} of them for training, timed here"
-        )
-        if minutes > SHORT and (other := shorter(settings, notebooks, found)):
-            words.append(f"above half an hour; {other}")
+        if (most := limits(settings, notebooks)) is not None:
+            minutes += most
+            words.append(f"at most {most:.0f} of them for training, its limit")
+        else:
+            training, timed = timed_training(settings, notebooks, folder, minutes)
+            minutes += training
+            words += timed
     return f"about {minutes:.0f} min" + "".join(f", {part}" for part in words)
+
+
+def timed_training(settings: Settings, notebooks: list[str], folder: Path, others: float) -> tuple[float, list[str]]:
+    """Minutes of training, 0 where they can't be told, and words about them; others: minutes of all else."""
+    try:
+        found = known(folder, settings, notebooks)
+    except TimeoutError:
+        return 0.0, [f"and training, which could not be timed in {PATIENCE / 60:.0f} min"]
+    training = training_minutes(settings, notebooks, found)
+    words = ["and training until a plateau" if training is None else f"{training:.0f} of them for training, timed here"]
+    if others + (training or 0) > SHORT and (other := shorter(settings, notebooks, found)):
+        words.append(f"above half an hour; {other}")
+    return training or 0.0, words
 
 
 def shorter(settings: Settings, notebooks: list[str], found: dict) -> str | None:

@@ -1,6 +1,7 @@
 """How long a run takes: steps that were timed, times their number, and the notebooks' other minutes."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -31,7 +32,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(module, "measured", measured)
         return asked
 
-    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda n, _: ThreadPoolExecutor(n))
+    monkeypatch.setattr(module, "in_own_process", lambda seconds, work, *arguments: work(*arguments))
     return of
 
 
@@ -89,6 +90,42 @@ def test_smoke_and_notebooks_that_do_not_train_are_not_timed(machine, tmp_path):
     assert "training" not in duration(load_preset("study"), ["04", "05"], tmp_path)
     assert duration(load_preset("cpu"), ["99"], tmp_path) == "about 0 min, and 1 of a time not known yet"
     assert asked == []
+
+
+def test_minutes_that_limit_all_training_need_no_timing(machine, tmp_path):
+    asked, short = machine(0.1), load_preset("gpu_short")
+    rest = sum(read_presets()["runner"]["gpu_short"]["minutes"][n] for n in ("01", "03"))
+    most = sum(training.settings.minutes for training in planned(short, ["01", "03"], 384))
+    words = f"about {rest + most:.0f} min, at most {most:.0f} of them for training, its limit"
+    assert duration(short, ["01", "03"], tmp_path) == words and asked == []
+    assert "timed here" in duration(replace(short, minutes=None, preset="cpu"), ["01"], tmp_path) and asked
+
+
+def test_a_run_begins_where_timing_takes_too_long(machine, tmp_path, monkeypatch):
+    machine(0.1)
+
+    def late(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(module, "in_own_process", late)
+    rest = read_presets()["runner"]["cpu"]["minutes"]["01"]
+    assert duration(load_preset("cpu"), ["01"], tmp_path) == (
+        f"about {rest:.0f} min, and training, which could not be timed in 5 min"
+    )
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_gives_its_result_its_error_or_is_killed():
+    """It starts anew, and so imports this package: seconds."""
+    assert module.in_own_process(60, divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        module.in_own_process(60, divmod, 7, 0)
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match="sleep was not done after 0.1 s"):
+        module.in_own_process(0.1, time.sleep, 100)
+    assert time.monotonic() - started < 60
+    with pytest.raises(RuntimeError, match="_exit ended without a result"):
+        module.in_own_process(60, os._exit, 3)
 
 
 def test_a_step_is_timed_on_a_real_training(tiny_settings, tiny_material, monkeypatch):
