@@ -14,6 +14,7 @@ from invlib.encoders.material import Material
 from invlib.inversion.candidates import Ids, embed, propose
 from invlib.inversion.invert import SURE, Chain, Inverted, invert
 from invlib.measures.intervals import bootstrap, proportion_interval
+from invlib.measures.judge import Judge
 from invlib.measures.similarity import unit
 from invlib.measures.text import bleu, token_f1
 
@@ -59,17 +60,7 @@ class Texts:
         return cls([tuple(row[1:-1]) for row in ids], encoder.sentence_embedding(texts, max_length).numpy())
 
 
-def judged(found: Sequence[str], reference: Sequence[str], judge: FrozenEncoder | None) -> float | None:
-    """Mean cosine of each pair under an encoder that had no part in the attack; None without one."""
-    if judge is None:
-        return None
-    a, b = (unit(judge.sentence_embedding(list(texts)).numpy()) for texts in (found, reference))
-    return float((a * b).sum(1).mean())
-
-
-def figures(
-    model, found: Sequence[Ids], texts: Texts, judge: FrozenEncoder | None = None, n_bootstrap: int = 1000
-) -> dict:
+def figures(model, found: Sequence[Ids], texts: Texts, judge: Judge | None = None, n_bootstrap: int = 1000) -> dict:
     """The figures of an attack's texts: bleu, exact, token_f1 (with 95 % intervals), cosine and others."""
     f1 = token_f1(found, texts.ids)
     exact = np.array([a == b for a, b in zip(found, texts.ids, strict=True)], dtype=float)
@@ -80,13 +71,13 @@ def figures(
         "n": len(texts), "bleu": bleu(decoded, reference),
         "exact": float(exact.mean()), "exact_low": exact_low, "exact_high": exact_high,
         "token_f1": float(f1.mean()), "token_f1_low": f1_low, "token_f1_high": f1_high,
-        "cosine": float(cosine.mean()), "independent_cosine": judged(decoded, reference, judge),
+        "cosine": float(cosine.mean()), "independent_cosine": float(judge.cosines(decoded, reference).mean()) if judge else None,
         "sure": float((cosine >= SURE).mean()),
     }  # fmt: skip
 
 
 def attack(
-    model, texts: Texts, chain: Chain, judge: FrozenEncoder | None = None, vectors: np.ndarray | None = None,
+    model, texts: Texts, chain: Chain, judge: Judge | None = None, vectors: np.ndarray | None = None,
     batch: int = 64,
 ) -> tuple[dict, list[Inverted]]:  # fmt: skip
     """The figures of one attack, with encoder calls and seconds a text, and what it found.
@@ -104,7 +95,7 @@ def attack(
     }, found  # fmt: skip
 
 
-def controls(model, material: Material, texts: Texts, judge: FrozenEncoder | None = None) -> dict[str, dict]:
+def controls(model, material: Material, texts: Texts, judge: Judge | None = None) -> dict[str, dict]:
     """What needs no inversion: another headline's text, one text for all, and the nearest training headline."""
     train = material.states["train"].sentence
     mean = unit(np.asarray(train).mean(0, keepdims=True)).astype(np.float32)
