@@ -38,6 +38,9 @@ run=$made/code/runs/$preset resume=
 [ -e "$run/settings.json" ] && resume=--resume
 trap '"$python" -m invlib.series.offline collect "$run" "$out"' EXIT
 trap 'kill "$series" 2>/dev/null; wait "$series" || true; exit 143' TERM INT
-"$python" -m invlib.series --preset "$preset" --run "$run" $resume "${@:3}" &
+# One training leaves most of a card idle: the rows are trained side by side
+cards=$("$python" -c 'import torch; print(torch.cuda.device_count())')
+[ "$cards" = 0 ] || at_once="--at-once 8"
+"$python" -m invlib.series --preset "$preset" --run "$run" $resume ${at_once-} "${@:3}" &
 series=$!
 wait "$series"

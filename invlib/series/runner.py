@@ -19,6 +19,7 @@ from invlib.device import device
 from invlib.encoders.material import load_corpus
 from invlib.presets import read_presets
 from invlib.series import compare, preflight, readme_tables, tables
+from invlib.series.at_once import train_at_once
 from invlib.series.duration import FILE, duration
 from invlib.series.notebooks import (
     NotebookFailed,
@@ -137,6 +138,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     which.add_argument("--from", dest="start", metavar="NN", help="this notebook and those after it, in runs/last")
     parser.add_argument("--resume", action="store_true", help="go on with a run that stopped: the newest, or --run")
     parser.add_argument(
+        "--at-once", type=int, default=0, metavar="N", help="first train the rows, N of them side by side: for a card"
+    )
+    parser.add_argument(
         "-p", nargs=2, action="append", default=[], dest="pairs", metavar=("NAME", "VALUE"),
         help="a name in the notebooks' parameters cells: data, encoder, rows, seed, ...",
     )  # fmt: skip
@@ -212,6 +216,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\ninvlib.series: {error}", file=sys.stderr)
             return 2
         print(f"{took}; progress is in {folder / 'log.txt'}\n", flush=True)
+        if args.at_once:
+            train_at_once(settings, map(number_of, chosen), folder, args.at_once)
         run_series(chosen, folder, parameters, resume=args.resume)
         write_settings(folder, settings, parameters, done=True)  # again: now with the hash of the data that was read
     except (NotebookFailed, KeyboardInterrupt, OSError) as error:  # OSError: it can't be written, or the disk is full

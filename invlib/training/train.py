@@ -143,7 +143,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--row", action="append", help="<row id>_<D>, repeatable; default: every model of the preset")
     parser.add_argument("--run", default=None, help="folder or name under runs/")
     parser.add_argument("--data", default=None)
+    parser.add_argument("--column", default=None, help="of own data that holds the headlines")
     parser.add_argument("--encoder", default=None, help="minilm, a hub name or a folder")
+    parser.add_argument("--seed", type=int, default=None, help="of split, starting weights and batches")
     args = parser.parse_args(argv)
     try:
         with joined():
@@ -154,7 +156,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def train_rows(args: argparse.Namespace) -> None:
     """Train the rows named on the command line, or all of the preset, one after another."""
-    settings = load_preset(args.preset, data=args.data, encoder=args.encoder, rows=args.row and " ".join(args.row))
+    given = {name: getattr(args, name) for name in ("data", "column", "encoder", "seed")}
+    settings = load_preset(args.preset, rows=args.row and " ".join(args.row), **given)
     hidden_size = load_encoder(settings.encoder).hidden_size
     names = row_names(settings, hidden_size)
     rows = [select_row(settings, name) for name in names]  # an error in the last comes before the first is trained
