@@ -71,7 +71,8 @@ def figures(model, found: Sequence[Ids], texts: Texts, judge: Judge | None = Non
         "n": len(texts), "bleu": bleu(decoded, reference),
         "exact": float(exact.mean()), "exact_low": exact_low, "exact_high": exact_high,
         "token_f1": float(f1.mean()), "token_f1_low": f1_low, "token_f1_high": f1_high,
-        "cosine": float(cosine.mean()), "independent_cosine": float(judge.cosines(decoded, reference).mean()) if judge else None,
+        "cosine": float(cosine.mean()),
+        "independent_cosine": float(judge.cosines(decoded, reference).mean()) if judge else None,
         "sure": float((cosine >= SURE).mean()),
     }  # fmt: skip
 

@@ -45,7 +45,12 @@ class Seeds:
         self.file = self.run / "tables" / f"{TABLE}.csv"
 
     def settings_of(self, row: str, seed: int) -> Settings:
-        """Those of the row with another seed; ValueError for an unknown row, or a seed outside its limits."""
+        """Those of the row with another seed; ValueError for an unknown row, or a seed outside its limits.
+
+        And for a no-vector control: with a seed in its record that is not the split's it could become a reference.
+        """
+        if row.startswith("no_vector"):
+            raise ValueError(f"{row} has no vector; name a model of the study's table")
         own = dataclasses.replace(select_row(self.settings, row), seed=seed)
         check(own)  # before the variant, which presets.yaml does not know
         return dataclasses.replace(own, variant=f"seed_{seed}")
@@ -61,7 +66,7 @@ class Seeds:
         """12 hex digits over all that a line's figures depend on."""
         depends = [
             self.settings_of(row, seed).values(*MODEL_GROUPS), self.material.encoder.hash,
-            self.material.corpus.data_hash, self.settings.n_generate, self.settings.n_bootstrap,
+            self.settings.seed, self.material.corpus.data_hash, self.settings.n_generate, self.settings.n_bootstrap,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:12]
 
@@ -93,6 +98,8 @@ class Seeds:
         record = TrainingRecord.read(self.run / "models" / own.name)
         new = {"row": row, "seed": seed, "device": record.device, "steps": record.steps, "epochs": record.epochs}
         new |= {"seconds": record.seconds} | self.figures(model) | {"key": key}
+        table = self.done()  # another process may have written meanwhile
+        place = (table["row"] == row) & (table["seed"] == seed)
         order = {name: i for i, name in enumerate(self.rows)}
         lines = [*table[~place].to_dict("records"), new]
         lines.sort(key=lambda line: (order.get(line["row"], len(order)), line["row"], line["seed"]))
@@ -129,7 +136,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         settings = load_preset(args.preset, data=args.data, encoder=args.encoder)
-        Seeds(settings, args.run).measure_all(args.row, args.seed or SEEDS)
+        seeds = Seeds(settings, args.run)
+        seeds.measure_all(args.row, args.seed or SEEDS)
+        print(spread(seeds.done()).round(3).to_string(index=False))
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 

@@ -67,18 +67,27 @@ def measured(settings: Settings, notebooks: Iterable[str]) -> dict:
 def known(folder: Path, settings: Settings, notebooks: Iterable[str]) -> dict:
     """`measured`, which the run's folder keeps: it is measured again on another device, or with other threads.
 
-    It runs in a process of its own, which gives its memory back to the notebooks. TimeoutError after PATIENCE.
+    It runs in a process of its own, which gives its memory back to the notebooks. RuntimeError where that was killed,
+    or not done after PATIENCE: the folder keeps that, too.
     """
     here = {"device": device().type, "threads": torch.get_num_threads(), "notebooks": sorted(set(notebooks))}
     found = paths.read_json(folder / FILE) if (folder / FILE).exists() else {}
     if any(found.get(key) != value for key, value in here.items()):
-        found = here | in_own_process(PATIENCE, measured, settings, notebooks)
+        try:
+            found = here | in_own_process(PATIENCE, measured, settings, notebooks)
+        except RuntimeError as error:
+            found = here | {"failed": str(error)}
         paths.write_json(folder / FILE, found)
+    if "failed" in found:
+        raise RuntimeError(found["failed"])
     return found
 
 
 def in_own_process(seconds: float, work: Callable, *arguments) -> Any:
-    """What work(*arguments) returns or raises in a fresh process; TimeoutError, and it is killed, after so long."""
+    """What work(*arguments) returns or raises in a fresh process.
+
+    RuntimeError where it was killed, or is not done after so many seconds, and then it is.
+    """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=send_result, args=(sender, work, arguments))
@@ -86,10 +95,10 @@ def in_own_process(seconds: float, work: Callable, *arguments) -> Any:
     sender.close()  # else its end would not be seen here
     try:
         if not receiver.poll(seconds):
-            raise TimeoutError(f"{work.__name__} was not done after {seconds:g} s")
+            raise RuntimeError(f"it was not done after {seconds:g} s")
         result, error = receiver.recv()
     except EOFError:
-        raise RuntimeError(f"the process of {work.__name__} ended without a result") from None
+        raise RuntimeError("its process was killed") from None
     finally:
         process.kill()
         process.join()
@@ -152,8 +161,8 @@ def timed_training(settings: Settings, notebooks: list[str], folder: Path, other
     """Minutes of training, 0 where they can't be told, and words about them; others: minutes of all else."""
     try:
         found = known(folder, settings, notebooks)
-    except TimeoutError:
-        return 0.0, [f"and training, which could not be timed in {PATIENCE / 60:.0f} min"]
+    except RuntimeError as error:
+        return 0.0, [f"and training, which could not be timed: {error}"]
     training = training_minutes(settings, notebooks, found)
     words = ["and training until a plateau" if training is None else f"{training:.0f} of them for training, timed here"]
     if others + (training or 0) > SHORT and (other := shorter(settings, notebooks, found)):

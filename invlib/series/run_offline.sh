@@ -34,13 +34,13 @@ if [ ! -e "$made/manifest.sha256" ]; then
     cp manifest.sha256 "$made"
 fi
 
+# One training leaves most of a card idle: the rows are trained side by side, each with two cores
+at_once=$("$python" -c 'import os, torch
+print(f"--at-once {max(1, min(8, len(os.sched_getaffinity(0)) // 2))}" if torch.cuda.is_available() else "")')
 run=$made/code/runs/$preset resume=
 [ -e "$run/settings.json" ] && resume=--resume
 trap '"$python" -m invlib.series.offline collect "$run" "$out"' EXIT
 trap 'kill "$series" 2>/dev/null; wait "$series" || true; exit 143' TERM INT
-# One training leaves most of a card idle: the rows are trained side by side
-cards=$("$python" -c 'import torch; print(torch.cuda.device_count())')
-[ "$cards" = 0 ] || at_once="--at-once 8"
-"$python" -m invlib.series --preset "$preset" --run "$run" $resume ${at_once-} "${@:3}" &
+"$python" -m invlib.series --preset "$preset" --run "$run" $resume $at_once "${@:3}" &
 series=$!
 wait "$series"

@@ -128,6 +128,13 @@ def parse_parameters(pairs: Iterable[tuple[str, str]]) -> dict:
     return values
 
 
+def whole_number(text: str) -> int:
+    """For argparse: a number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)
+
+
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line, parsed."""
     parser = argparse.ArgumentParser(prog="python -m invlib.series", description=__doc__)
@@ -138,7 +145,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     which.add_argument("--from", dest="start", metavar="NN", help="this notebook and those after it, in runs/last")
     parser.add_argument("--resume", action="store_true", help="go on with a run that stopped: the newest, or --run")
     parser.add_argument(
-        "--at-once", type=int, default=0, metavar="N", help="first train the rows, N of them side by side: for a card"
+        "--at-once",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="first train the rows, N of them side by side: for a card",
     )
     parser.add_argument(
         "-p", nargs=2, action="append", default=[], dest="pairs", metavar=("NAME", "VALUE"),

@@ -1,7 +1,6 @@
 """transformers' Trainer with this study's losses and time limit."""
 
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -185,17 +184,12 @@ def training_arguments(
         logging_steps=min(50, an_epoch),
         bf16=precision(where) == torch.bfloat16, use_cpu=where.type == "cpu",
         dataloader_pin_memory=where.type == "cuda",
-        dataloader_num_workers=min(8, own_cores()) if where.type == "cuda" else 0,
+        dataloader_num_workers=min(8, torch.get_num_threads()) if where.type == "cuda" else 0,
         ddp_find_unused_parameters=False,  # else what only the loss reads, outside forward, counts as unused
         restore_callback_states_from_checkpoint=True, disable_tqdm=True, report_to="none", **more,
     )  # fmt: skip
     args._n_gpu = 1  # else two visible cards wrap the model and double the batch in silence
     return args
-
-
-def own_cores() -> int:
-    """How many cores this process may use: a cluster often gives it fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def stopped_by(trainer: TimedTrainer) -> str:

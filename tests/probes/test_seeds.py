@@ -162,3 +162,24 @@ def test_what_is_unknown_is_one_line_before_anything_is_trained(
         main(["--preset", "smoke", "--run", os.fspath(run), *more])
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and said in error and error.count("\n") == 1 and not trainings
+
+
+def test_a_line_that_another_process_wrote_meanwhile_stays(seeds, settings, run, tiny_material, monkeypatch):
+    real = seeds_module.train
+
+    def slow(own, *more):
+        monkeypatch.setattr(seeds_module, "train", real)
+        Seeds(settings, run, tiny_material).measure("mean_decoder_32", 2)
+        return real(own, *more)
+
+    monkeypatch.setattr(seeds_module, "train", slow)
+    seeds.measure("att_pool_32", 1)
+    lines = pd.read_csv(seeds.file)
+    assert list(zip(lines["row"], lines["seed"], strict=True)) == [("mean_decoder_32", 2), ("att_pool_32", 1)]
+
+
+def test_another_split_is_another_line_and_a_control_has_none(seeds, settings, run, tiny_material):
+    other = Seeds(replace(settings, seed=5), run, tiny_material)
+    assert seeds.key("att_pool_32", 1) != other.key("att_pool_32", 1)
+    with pytest.raises(ValueError, match="no_vector_32 has no vector"):
+        seeds.settings_of("no_vector_32", 1)

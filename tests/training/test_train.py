@@ -368,7 +368,10 @@ def test_rows_that_cant_be_built_are_named_before_anything_is_read(run, monkeypa
 
 
 def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_settings, monkeypatch, capsys, tiny_folder):
-    def preset(name, rows=None, **_):
+    asked = []
+
+    def preset(name, rows=None, **given):
+        asked.append(given)
         rows = (rows or "rnn_16",)
         return replace(tiny_settings, preset=name, row=None, embedding_dim=None, epochs=1, rows=rows)
 
@@ -378,6 +381,11 @@ def test_a_row_is_trained_from_the_command_line(run, tiny_material, tiny_setting
     assert "validation_loss" in capsys.readouterr().out
     main(["--preset", "smoke", "--run", str(run)])
     assert sorted(p.name for p in (run / "models").iterdir()) == ["cls_decoder_32", "rnn_16"]
+    nothing = dict.fromkeys(("data", "column", "encoder", "seed"))
+    assert asked == [nothing, nothing]
+    told = {"data": "own.csv", "column": "title", "encoder": "folder", "seed": 7}
+    main(["--preset", "smoke", "--run", str(run), *(f"--{name}={value}" for name, value in told.items())])
+    assert asked[2] == told
     shutil.rmtree(run)
 
 

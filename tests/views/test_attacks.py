@@ -40,7 +40,7 @@ def test_bars_have_their_values_and_the_title_the_whole_attack_and_its_best_cont
     assert [t.get_text().strip() for t in exact.texts] == ["0.00", "0.00", "0.10"]
     title = " ".join(fig.get_suptitle().split())
     assert title == (
-        "The whole attack finds 75% of the words and 10% of the headlines; the best control (grey) 35% of the words "
+        "The whole attack gives back 10% of the headlines; its F1 of words is 0.75, the best control's (grey) 0.35 "
         "(60 test headlines)"
     )
 
@@ -53,6 +53,6 @@ def test_what_protects_is_named_beside_its_point():
     drawn = {line.get_label(): len(line.get_xdata()) for line in ax.lines}
     assert drawn == {"none": 1, "noise": 1, "fewer bits": 1, "rotation": 2, "one text for all": 2}
     assert ax.lines[-1].get_ydata()[0] == 0.03
-    assert fig.get_suptitle() == (
-        "A secret rotation leaves 8% of the words and 100% of the search; bytes leave 68% of the words"
+    assert " ".join(fig.get_suptitle().split()) == (
+        "A secret rotation leaves a word F1 of 0.08 and 100% of the search, numbers of 8 bit an F1 of 0.68"
     )
