@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from invlib import paths
 
 ORDER = (
@@ -32,6 +34,25 @@ def test_a_folder_imports_only_from_those_before_it():
             back = [t for t in targets if t in ORDER and ORDER.index(t) > ORDER.index(place)]
             assert not back, f"{file.relative_to(package)} imports from {back}, which stands after {place}"
     assert seen == set(ORDER)
+
+
+def test_no_source_file_is_hidden_from_git():
+    """An ignore rule, a local one too, would keep a module out of every clone while all works here."""
+    if not (paths.ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    ignored = [
+        "git",
+        "-C",
+        str(paths.ROOT),
+        "ls-files",
+        "--others",
+        "--ignored",
+        "--exclude-standard",
+        "invlib",
+        "tests",
+    ]
+    hidden = subprocess.run(ignored, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert not [file for file in hidden if file.endswith((".py", ".yaml", ".sh", ".css"))]
 
 
 def test_the_order_is_told_as_it_is():
