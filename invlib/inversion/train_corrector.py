@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
 from invlib import paths
 from invlib.device import device
@@ -27,7 +27,7 @@ from invlib.measures.text import bleu
 from invlib.models.config import InvertibleConfig
 from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import Settings, select_row
-from invlib.training.callbacks import Clock
+from invlib.training.callbacks import Clock, Curve
 from invlib.training.losses import nearest_pieces, reconstruction_loss
 from invlib.training.record import FILE, TrainingRecord, identity_of
 from invlib.training.resume import ResumableTraining
@@ -110,25 +110,17 @@ def summed_up(model, texts, found, cosine) -> dict:
     return {"cosine": float(cosine.mean()), "exact": float(exact), "bleu": bleu(model.text(found), model.text(texts))}
 
 
-class RoundsCurve(TrainerCallback):
-    """After each evaluation one row of the curve, and a line in the run's log."""
-
-    def __init__(self, clock: Clock, file: Path):
-        self.clock, self.file = clock, file
-        self.rows = pd.read_csv(file).to_dict("records") if file.exists() else []
+class RoundsCurve(Curve):
+    """The curve of a corrector: cosine, exact and BLEU at first and after each round of correction."""
 
     def on_evaluate(self, args, state, control, metrics=None, **_):
-        losses = [h["loss"] for h in state.log_history if "loss" in h]
-        row = {"epoch": state.epoch, "step": state.global_step, "minutes": self.clock.seconds / 60}
-        row["train_loss"] = losses[-1] if losses else None
+        row = self.reached(state)
         for k, figures in enumerate(metrics["rounds"]):
             row |= {f"{name}_{k}": value for name, value in figures.items()}
         row["validation_loss"] = metrics["eval_loss"]
-        self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
-        paths.write_csv(self.file, pd.DataFrame(self.rows))
         first, last = metrics["rounds"][0], metrics["rounds"][-1]
-        paths.log_line(
-            self.clock.run, f"{self.clock.name} epoch {row['epoch']:.2f} loss {row['train_loss'] or 0:.3f} cosine "
+        self.add(
+            state, row, f"loss {row['train_loss'] or 0:.3f} cosine "
             f"{first['cosine']:.3f} -> {last['cosine']:.3f}, BLEU {first['bleu']:.1f} -> {last['bleu']:.1f}, exact "
             f"{first['exact']:.3f} -> {last['exact']:.3f}",
         )  # fmt: skip

@@ -57,28 +57,37 @@ class Clock(TrainerCallback):
             paths.write_json(self.file, {"seconds": self.seconds})
 
 
-class EpochCurve(TrainerCallback):
-    """After each evaluation one row of the curve: losses, accuracy, BERTScore of freely decoded headlines."""
+class Curve(TrainerCallback):
+    """After each evaluation one row of a curve, kept in a file, and a line in the run's log."""
 
     def __init__(self, clock: Clock, file: Path):
         self.clock, self.file = clock, file
         self.rows = pd.read_csv(file).to_dict("records") if file.exists() else []
 
-    def on_evaluate(self, args, state, control, metrics=None, **_):
+    def reached(self, state) -> dict:
+        """How far the training is: epoch, step, minutes, train_loss."""
         losses = [h["loss"] for h in state.log_history if "loss" in h]
-        row = {
-            "epoch": state.epoch, "step": state.global_step, "minutes": self.clock.seconds / 60,
-            "train_loss": losses[-1] if losses else None, "validation_loss": metrics["eval_loss"],
+        row = {"epoch": state.epoch, "step": state.global_step, "minutes": self.clock.seconds / 60}
+        return row | {"train_loss": losses[-1] if losses else None}
+
+    def add(self, state, row: dict, words: str) -> None:
+        """Add the row, which takes the place of those of its step and later ones; words: what the log says of it."""
+        self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
+        if state.is_world_process_zero:
+            paths.write_csv(self.file, pd.DataFrame(self.rows))
+        paths.log_line(self.clock.run, f"{self.clock.name} epoch {row['epoch']:.2f} {words}")
+
+
+class EpochCurve(Curve):
+    """The curve of a model of the study: losses, accuracy, BERTScore of freely decoded headlines."""
+
+    def on_evaluate(self, args, state, control, metrics=None, **_):
+        row = self.reached(state) | {
+            "validation_loss": metrics["eval_loss"],
             "accuracy": metrics["eval_accuracy"], "bertscore_f1": metrics["eval_bertscore_f1"],
             "learning_rate": next((h["learning_rate"] for h in state.log_history[::-1] if "learning_rate" in h), None),
             "sent_sim_loss": metrics["sent_sim_loss"], "sent_sim_seconds": metrics["sent_sim_seconds"],
         }  # fmt: skip
-        self.rows = [r for r in self.rows if r["step"] < row["step"]] + [row]
-        if state.is_world_process_zero:
-            paths.write_csv(self.file, pd.DataFrame(self.rows))
         bertscore = "" if row["bertscore_f1"] is None else f" bertscore {row['bertscore_f1']:.3f}"
-        paths.log_line(
-            self.clock.run,
-            f"{self.clock.name} epoch {row['epoch']:.2f} validation loss {row['validation_loss']:.3f} "
-            f"accuracy {row['accuracy']:.3f}{bertscore}",
-        )
+        words = f"validation loss {row['validation_loss']:.3f} accuracy {row['accuracy']:.3f}{bertscore}"
+        self.add(state, row, words)
