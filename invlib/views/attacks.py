@@ -53,9 +53,9 @@ def protection(ax: Axes, protected: pd.DataFrame, guess: float) -> Axes:
             at = (line["recall_at_10"], line["token_f1"])
             above = str(line["strength"]).endswith("known") and line["strength"] != "unknown"
             words = {"textcoords": "offset points", "fontsize": 11, "color": f"C{k}", "ha": side}
-            ax.annotate(str(line["strength"]), at, (0, 24) if above else place, **words)
+            ax.annotate(str(line["strength"]), at, (0, 34) if above else place, **words)
     ax.axhline(guess, color="0.4", linestyle="--", label="one text for all")
-    ax.margins(x=0.09, y=0.12)
+    ax.margins(x=0.09, y=0.16)
     ax.legend(loc="upper left")
     points = protected.set_index(["protection", "strength"])
     secret, byte = points.loc["rotation", "unknown"], points.loc["fewer bits", "8 bit"]
