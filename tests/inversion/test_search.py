@@ -90,6 +90,7 @@ def test_what_stands_there_gains_nothing_and_the_encoder_is_as_it_was(inverter, 
 @pytest.mark.parametrize("gradient", [True, False])
 def test_each_place_has_its_own_pieces_and_no_special_one(inverter, texts, targets, gradient):
     places, c = every_place(texts)[::3], inverter.config
+    targets = np.roll(targets, 1, axis=0)  # at its own vector a text's gradient is nothing but rounding
     found = alternatives(inverter, targets, texts, places, gradient)
     assert found.shape == (len(places), ALTERNATIVES)
     special = {c.bos_token_id, c.eos_token_id, c.pad_token_id}
