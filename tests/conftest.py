@@ -187,6 +187,27 @@ def sharp_lm(tiny_lm_folder):
     return load_causal_lm(tiny_lm_folder, torch.float64)
 
 
+@pytest.fixture
+def killed_after(monkeypatch):
+    """killed_after(step, module): the next training of the module is killed when it has done so many steps.
+
+    None: it is not. module: invlib.training.train where none is given. No code catches the KeyboardInterrupt.
+    """
+    from invlib.training import train
+    from invlib.training.callbacks import Clock
+
+    def arrange(step: int | None, module=train):
+        class Mortal(Clock):
+            def on_step_end(self, args, state, control, **more):
+                if step is not None and state.global_step >= step:
+                    raise KeyboardInterrupt
+                return super().on_step_end(args, state, control, **more)
+
+        monkeypatch.setattr(module, "Clock", Mortal)
+
+    return arrange
+
+
 WRITES = ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate")  # audit events
 
 

@@ -31,7 +31,6 @@ from invlib.training.record import TrainingRecord, identity_of
 from invlib.training.train import train
 
 TABLE = "seeds"
-COMMAND = "python -m invlib.probes.seeds --preset study --run study"
 SEEDS = (0, 1, 2)
 SPREAD = ("accuracy", "generated_accuracy", "exact_match", "rank_correlation")  # the figures that `spread` is over
 

@@ -28,7 +28,7 @@ TRAINED = ("01", "03")  # the notebooks whose rows and no-vector controls these 
 
 
 class Training:
-    """One of the processes: the model's name, and what it said of errors."""
+    """One of the processes: the model's name, and its error output."""
 
     def __init__(self, name: str, words: list[str], threads: int):
         self.name = name
@@ -37,12 +37,12 @@ class Training:
         self.process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=self.errors)
 
     def reason(self) -> str:
-        """Why it ended, in a line: the signal that killed it, or the last that it said."""
+        """Why it ended, in a line: the signal that killed it, or its last line of error output."""
         if self.process.returncode < 0:
             return f"killed by {signal.Signals(-self.process.returncode).name}"
         self.errors.seek(0)
-        said = self.errors.read().strip().splitlines()
-        return said[-1] if said else f"exit status {self.process.returncode}"
+        lines = self.errors.read().strip().splitlines()
+        return lines[-1] if lines else f"exit status {self.process.returncode}"
 
     def stop(self) -> None:
         self.process.terminate()
@@ -52,8 +52,8 @@ class Training:
 def train_at_once(settings: Settings, notebooks: Iterable[str], folder: Path, processes: int) -> list[str]:
     """Train the models that these notebooks need, so many at once, the longest first; the names of those that failed.
 
-    What is trained already is left. A failed one is said, and its notebook will train it and show the error. Where this
-    is interrupted, the trainings end with it, and go on when it is started again. ValueError and OSError as of
+    What is trained already is left. A failed one is reported, and its notebook will train it and show the error. Where
+    this is interrupted, the trainings end with it, and go on when it is started again. ValueError and OSError as of
     `load_material`.
     """
     wanted = set(notebooks) & set(TRAINED)

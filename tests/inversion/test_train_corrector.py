@@ -18,7 +18,6 @@ from invlib.inversion.corrections import Corrections, FreshLengths, collate_corr
 from invlib.inversion.invert import Chain, invert
 from invlib.inversion.train_corrector import (
     ALONE,
-    Clock,
     CorrectorTrainer,
     as_corrector,
     corrected_greedily,
@@ -44,22 +43,6 @@ def corrections(tiny_material):
         return Corrections(real, Recombined(real, tiny_material.encoder, 160, seed + 1, 16), n, seed, *more)
 
     return build
-
-
-@pytest.fixture
-def killed_after(monkeypatch):
-    """killed_after(step): the next training is killed when it has done so many steps; None: it is not."""
-
-    def arrange(step: int | None):
-        class Mortal(Clock):
-            def on_step_end(self, args, state, control, **more):
-                if step is not None and state.global_step >= step:
-                    raise KeyboardInterrupt
-                return super().on_step_end(args, state, control, **more)
-
-        monkeypatch.setattr(module, "Clock", Mortal)
-
-    return arrange
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -278,14 +261,14 @@ def test_an_interrupted_training_goes_on(run, settings, inverter, tiny_material,
         return real(self, resume_from_checkpoint=resume_from_checkpoint)
 
     monkeypatch.setattr(CorrectorTrainer, "train", counted)
-    killed_after(6)
+    killed_after(6, module)
     with pytest.raises(KeyboardInterrupt):
         train_corrector(settings, inverter, run, tiny_material)
     folder = run / "models" / "mean_decoder_32_corrector"
     (first,) = pd.read_csv(folder / "checkpoints" / "curve.csv").validation_loss
     assert not (folder / "training.json").exists()
     paths.write_json(folder / "checkpoints" / "clock.json", {"seconds": 1000.0})
-    killed_after(None)
+    killed_after(None, module)
     model, curves = train_corrector(settings, inverter, run, tiny_material)
     whole, _ = train_corrector(settings, inverter, run.parent / "whole", tiny_material)
     assert same(model.state_dict(), whole.state_dict())  # as if nothing had happened

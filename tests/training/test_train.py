@@ -30,27 +30,6 @@ from invlib.training.trainer import InvertibleTrainer, sent_sim_loss
 COLUMNS = ["epoch", "step", "minutes", "train_loss", "validation_loss", "accuracy", "bertscore_f1", "learning_rate"]
 
 
-class Killed(BaseException):
-    """What a kill is to the code that runs: nothing that it could catch."""
-
-
-@pytest.fixture
-def killed_after(monkeypatch):
-    """killed_after(step): the next training is killed when it has done so many steps; None: it is not."""
-    real = Clock
-
-    def arrange(step: int | None):
-        class Mortal(real):
-            def on_step_end(self, args, state, control, **more):
-                if step is not None and state.global_step >= step:
-                    raise Killed
-                return super().on_step_end(args, state, control, **more)
-
-        monkeypatch.setattr(train_module, "Clock", Mortal)
-
-    return arrange
-
-
 @pytest.fixture
 def trainings(monkeypatch):
     """A list that grows at each training that is really begun."""
@@ -111,7 +90,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, ti
     _, curves = train(settings, run / "whole", tiny_material)
     for step in (7, 12):
         killed_after(step)
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             train(settings, run / "cut", tiny_material)
         assert not (run / "cut" / "models" / settings.name / "training.json").exists()
     killed_after(None)
@@ -134,7 +113,7 @@ def test_validations_after_so_many_steps_whatever_an_epoch_has(run, tiny_setting
     _, curves = train(settings, run / "whole", tiny_material)
     assert curves.step.tolist() == [3, 6, 7]
     killed_after(5)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         train(settings, run / "cut", tiny_material)
     killed_after(None)
     _, resumed = train(settings, run / "cut", tiny_material)
@@ -145,7 +124,7 @@ def test_validations_after_so_many_steps_whatever_an_epoch_has(run, tiny_setting
 def test_time_is_counted_over_resumes(run, tiny_settings, tiny_material, killed_after):
     settings = replace(tiny_settings, epochs=3)
     killed_after(7)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         train(settings, run, tiny_material)
     clock = run / "models" / "att_pool_32" / "checkpoints" / "clock.json"
     paths.write_json(clock, {"seconds": 1000.0})
@@ -158,7 +137,7 @@ def test_time_is_counted_over_resumes(run, tiny_settings, tiny_material, killed_
 def test_a_damaged_newest_checkpoint_falls_back(run, tiny_settings, tiny_material, killed_after, trainings, damaged):
     settings = replace(tiny_settings, epochs=3)
     killed_after(12)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         train(settings, run, tiny_material)
     work = run / "models" / "att_pool_32" / "checkpoints"
     newest = work / "checkpoint-10"
@@ -174,7 +153,7 @@ def test_a_damaged_newest_checkpoint_falls_back(run, tiny_settings, tiny_materia
 def test_with_every_checkpoint_damaged_it_begins_anew(run, tiny_settings, tiny_material, killed_after, trainings):
     settings = replace(tiny_settings, epochs=2)
     killed_after(7)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         train(settings, run, tiny_material)
     work = run / "models" / "att_pool_32" / "checkpoints"
     (work / "checkpoint-5" / "model.safetensors").write_bytes(b"")
@@ -244,7 +223,7 @@ def test_a_resumed_run_counts_on_towards_its_plateau(run, tiny_settings, tiny_ma
     settings = replace(tiny_settings, epochs=40, learning_rate=1e-12, stop_patience=2, sent_sim_weight=0.0)
     _, whole = train(settings, run / "whole", tiny_material)
     killed_after(len(whole) * 5 - 2)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         train(settings, run / "cut", tiny_material)
     killed_after(None)
     _, resumed = train(settings, run / "cut", tiny_material)
@@ -283,7 +262,7 @@ def test_an_ablation_may_become_a_row_of_the_tables_and_never_replaces_one(
 
 def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny_material, killed_after, trainings):
     killed_after(7)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         train(tiny_settings, run, tiny_material)
     killed_after(None)
     train(replace(tiny_settings, learning_rate=1e-4), run, tiny_material)
@@ -292,7 +271,7 @@ def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny
 
 def test_checkpoints_from_before_a_setting_are_gone_on_with(run, tiny_settings, tiny_material, killed_after, trainings):
     killed_after(7)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         train(tiny_settings, run, tiny_material)
     begun = run / "models" / "att_pool_32" / "checkpoints" / "identity.json"
     record = paths.read_json(begun)
