@@ -10,7 +10,7 @@ import torch
 
 from invlib.inversion.candidates import Ids, embed, log_probabilities, propose
 from invlib.inversion.complement import complements
-from invlib.inversion.search import changes
+from invlib.inversion.search import Pieces, changes
 from invlib.measures.similarity import unit
 
 ZERO = 1e-12  # a vector without a larger number has no direction
@@ -54,7 +54,7 @@ class Inverted:
 
     cosines of all texts; scores: cosine and prior of those whose probability was asked; calls: texts that the encoder
     read; history: the best text of each round, and its cosine; reached: after each round how far search has come;
-    corrected: texts that were corrected.
+    corrected: texts that were corrected. alternatives: the pieces that are tried in each place of a text.
     """
 
     cosines: dict[Ids, float] = field(default_factory=dict)
@@ -63,6 +63,7 @@ class Inverted:
     history: list[tuple[Ids, float]] = field(default_factory=list)
     reached: list[float] = field(default_factory=list)
     corrected: set[Ids] = field(default_factory=set)
+    alternatives: Pieces = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def best(self) -> Ids:
@@ -116,7 +117,8 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
             new = corrections(model, target[active], [found[i] for i in active], chain)
         if chain.children:
             best = [found[i].ranked(chain.kept) for i in active]
-            more = changes(model, target[active], best, chain.children, chain.gradient, rng, chain.complements > 0)
+            joined, known = chain.complements > 0, [found[i].alternatives for i in active]
+            more = changes(model, target[active], best, chain.children, chain.gradient, rng, joined, known)
             new = [a + b for a, b in zip(new, more, strict=True)]
         if chain.reworded:
             more = reworded(model, target[active], [found[i].ranked(chain.kept) for i in active], chain, rng)

@@ -14,21 +14,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from invlib.encoders.frozen import FrozenEncoder
-from invlib.inversion.candidates import Ids
+from invlib.inversion.candidates import Ids, rounding
+
+Pieces = dict[Ids, np.ndarray]  # of a text of T pieces: what to try in each place, its end too, (T + 1, ALTERNATIVES)
 
 ALTERNATIVES = 8  # pieces that are tried in one place
+TOGETHER = 64  # texts whose alternatives are asked for at once
 PRIOR = 0.3  # weight of a piece's log-probability beside its gain of cosine, counted in standard deviations over pieces
 EXCHANGE, PUT_IN, LEAVE_OUT, MOVE = 0.35, 0.47, 0.57, 0.9  # shares of the changes, added up; the rest cross two texts
 
 
 def changes(
     model, target: np.ndarray, texts: Sequence[Sequence[Ids]], children: int, gradient: bool, rng: np.random.Generator,
-    joined: bool = False,
+    joined: bool = False, known: Sequence[Pieces] | None = None,
 ) -> list[list[Ids]]:  # fmt: skip
     """For each target (N, H) texts that differ from one of its own by one change, `children` of each, without doubles.
 
     texts: those of each target, the best first. gradient: whether the encoder's gradient is asked (white box).
-    joined: where two texts cross, any end of the other may follow, so that a text may become longer.
+    joined: where two texts cross, any end of the other may follow, so that a text may become longer. known: for each
+    target the pieces to try in its texts, as far as they were asked for; those of new texts are added.
     """
     owners = [(i, text) for i, own in enumerate(texts) for text in own if text]
     drawn = []  # number of the text, what is done to it, and where
@@ -36,15 +40,19 @@ def changes(
         for way in rng.random(children):
             puts_in = EXCHANGE <= way < PUT_IN  # at the end too
             drawn.append((k, way, int(rng.integers(len(text) + puts_in))))
-    places = [(k, t) for k, way, t in drawn if way < PUT_IN]  # a new piece is needed there
-    pieces = alternatives(model, target[[i for i, _ in owners]], [text for _, text in owners], places, gradient)
-    ranked = iter(pieces.tolist())
+    known = [{} for _ in texts] if known is None else known
+    changed = {k for k, way, _ in drawn if way < PUT_IN}  # these need new pieces
+    fresh = [owners[k] for k in sorted(changed) if owners[k][1] not in known[owners[k][0]]]
+    places = [(k, t) for k, (_, text) in enumerate(fresh) for t in range(len(text) + 1)]
+    found = iter(alternatives(model, target[[i for i, _ in fresh]], [text for _, text in fresh], places, gradient))
+    for i, text in fresh:
+        known[i][text] = np.stack([next(found) for _ in range(len(text) + 1)])
     continues, longest = model.encoder.continues_word().numpy(), model.config.max_length - 2
     made: list[dict[Ids, None]] = [{} for _ in texts]
     for k, way, t in drawn:
         i, text = owners[k]
         if way < PUT_IN:
-            piece = next(ranked)[min(int(rng.exponential(2)), ALTERNATIVES - 1)]
+            piece = int(known[i][text][t, min(int(rng.exponential(2)), ALTERNATIVES - 1)])
             new = (*text[:t], piece, *text[t + 1 if way < EXCHANGE else t :])
         else:
             new = rearranged(text, t, way, texts[i], continues, rng, joined)
@@ -60,14 +68,14 @@ def alternatives(
     target: of each text, (N, H); places: number of the text, and position in it.
     """
     c, found = model.config, [np.zeros((0, ALTERNATIVES), dtype=np.int64)]
-    for start in range(0, len(texts), 256):
-        part = texts[start : start + 256]
+    for start in range(0, len(texts), TOGETHER):
+        part = texts[start : start + TOGETHER]
         at = [(k - start, t) for k, t in places if start <= k < start + len(part)]
         if not at:
             continue
         batch = model.encoder.pad([[c.bos_token_id, *text, c.eos_token_id] for text in part])
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
-        z = torch.from_numpy(target[start : start + 256]).to(model.device)
+        z = torch.from_numpy(target[start : start + TOGETHER]).to(model.device)
         rows, columns = torch.tensor(at, device=model.device).T
         with torch.no_grad():
             states = model.decoder.decode_states(z.to(model.dtype), ids[:, :-1])[rows, columns]
@@ -96,7 +104,9 @@ def gradient_gain(model, z: Tensor, ids: Tensor, mask: Tensor, rows: Tensor, col
     encoder, table = model.encoder, model.encoder.word_embeddings.detach()
     with torch.enable_grad():
         words = table[ids].clone().requires_grad_(True)
-        pooled = encoder.pool(encoder.model(inputs_embeds=words, attention_mask=mask).last_hidden_state.float(), mask)
+        with rounding(model):
+            states = encoder.model(inputs_embeds=words, attention_mask=mask).last_hidden_state
+        pooled = encoder.pool(states.float(), mask)
         F.cosine_similarity(pooled, z, dim=-1).sum().backward()
     gradient = words.grad[:, 1:][rows, columns]  # (R, H)
     return gradient @ table.T - (gradient * table[ids[:, 1:][rows, columns]]).sum(-1, keepdim=True)

@@ -175,7 +175,7 @@ def test_search_is_told_how_wide_it_is_and_what_it_may_do(inverter, vectors, mon
     """Texts may be joined where a vector may say two things."""
     told = []
 
-    def changes(model, target, texts, children, gradient, rng, joined):
+    def changes(model, target, texts, children, gradient, rng, joined, known):
         told.append(([len(own) for own in texts], children, gradient, joined))
         return [[] for _ in texts]
 

@@ -200,7 +200,7 @@ def test_a_piece_is_exchanged_or_put_in_by_one_for_its_place(
 
     monkeypatch.setattr(search, "alternatives", pieces)
     (found,) = changes(inverter, targets[:1], [[text]], 400, True, draw())
-    assert {k for k, _ in asked} == {0} and {t for _, t in asked} == set(range(9 + longer))  # put in at the end too
+    assert asked == [(0, t) for t in range(10)]  # put in at the end too
     seen = Counter()
     for made in found:
         (at,) = (t for t, i in enumerate(made) if i >= 1000)
@@ -225,6 +225,23 @@ def test_every_target_gets_its_own_changes_without_doubles(inverter, texts, targ
     assert found != changes(inverter, targets[:4], owned, 12, True, draw(1))
     assert found != changes(inverter, targets[:4], owned, 12, False, draw())
     assert changes(inverter, targets[:0], [], 12, True, draw()) == []
+
+
+def test_the_pieces_for_a_text_are_asked_for_once(inverter, texts, targets, monkeypatch):
+    """Each target has its own, for the same text too; and they are the same that a first call finds."""
+    asked, ask = [], alternatives
+    monkeypatch.setattr(
+        search, "alternatives", lambda model, target, own, *more: asked.append(own) or ask(model, target, own, *more)
+    )
+    known: list[dict] = [{}, {}]
+    first = changes(inverter, targets[:2], [[texts[1]], [texts[1]]], 12, True, draw(), known=known)
+    assert asked == [[texts[1], texts[1]]] and first == changes(
+        inverter, targets[:2], [[texts[1]]] * 2, 12, True, draw()
+    )
+    assert all(own[texts[1]].shape == (len(texts[1]) + 1, ALTERNATIVES) for own in known)
+    assert not np.array_equal(known[0][texts[1]], known[1][texts[1]])
+    again = changes(inverter, targets[:2], [[texts[1], texts[2]], [texts[1]]], 12, True, draw(), known=known)
+    assert asked[2:] == [[texts[2]]] and set(known[0]) == {texts[1], texts[2]} and again[0] != first[0]
 
 
 def test_every_kind_of_change_is_made(inverter, texts, targets):
