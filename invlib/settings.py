@@ -115,6 +115,9 @@ class Settings:
 
     scorers: str = _measuring("minilm", "who computes BERTScore and paraphrase similarity", one_of=("minilm", "deck"))
     n_generate: int | None = _measuring(None, "test headlines decoded freely; None = all", at_least=1)
+    n_forced: int | None = _measuring(
+        None, "test headlines whose next words are predicted, n_generate at least; None = all", at_least=1
+    )
     n_search: int = _measuring(200, "test headlines for comparisons of searches, and of codes in 08", at_least=1)
     inversion_rounds: int = _measuring(8, "rounds of correction and search in notebook 12, at most", at_least=1)
     limit_sizes: tuple[int, ...] = _measuring(

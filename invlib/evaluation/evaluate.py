@@ -49,10 +49,11 @@ class Control:
 class Measuring:
     """What all models of a run are measured with, on one split and by one search.
 
-    n: headlines that are decoded freely, the first of the split. reference_nats (N,): each headline's cross-entropy
-    under the run's reference language model, and the model's hash; None where the run has none. no_vector: the figures
-    of the no-vector controls by name, measured once for all models; one whose control is not among them has None.
-    judge: a second encoder that compares texts, and headlines with each other; None where the settings name none.
+    n_forced: headlines that are measured, the first of the split, None = all; n: those that are decoded freely too, the
+    first of these. reference_nats (n_forced,): each headline's cross-entropy under the run's reference language model,
+    and the model's hash; None where the run has none. no_vector: the figures of the no-vector controls by name,
+    measured once for all models; one whose control is not among them has None. judge: a second encoder that compares
+    texts, and headlines with each other; None where the settings name none.
     """
 
     material: Material
@@ -64,10 +65,11 @@ class Measuring:
     reference_hash: str | None = None
     no_vector: dict[str, dict] = field(default_factory=dict)
     judge: Judge | None = None
+    n_forced: int | None = None
 
     def dataset(self, model: InvertibleSentenceModel) -> StatesDataset:
-        """The split's headlines with the encoder's layers that this model reads."""
-        return self.material.dataset(self.split, layers=model.reads_layers)
+        """The headlines with the encoder's layers that this model reads."""
+        return self.material.dataset(self.split, self.n_forced, layers=model.reads_layers)
 
     @property
     def search(self) -> str:
@@ -80,14 +82,16 @@ def prepare(
 ) -> Measuring:  # fmt: skip
     """Find and measure what the models of a run share: the reference language model and their no-vector controls.
 
-    settings: how is measured (n_generate, n_bootstrap, scorers, judge); models: those of the models to be measured;
-    run: the folder that has the controls, or None. ValueError for an unknown split.
+    settings: how is measured (n_forced, n_generate, n_bootstrap, scorers, judge); models: those of the models to be
+    measured; run: the folder that has the controls, or None. ValueError for an unknown split.
     """
     if split not in material.states:
         raise ValueError(f"unknown split {split!r}; choose {', '.join(material.states)}")
     size = len(material.states[split])
+    n = min(settings.n_generate or size, size)
+    n_forced = min(max(settings.n_forced or size, n), size)
     judge = Judge(load_encoder(settings.judge), settings.max_length) if settings.judge else None
-    measuring = Measuring(material, settings, split, min(settings.n_generate or size, size), num_beams, judge=judge)
+    measuring = Measuring(material, settings, split, n, num_beams, judge=judge, n_forced=n_forced)
     if run is None:
         return measuring
     folders = {name: paths.run_folder(run) / "models" / name for name in dict.fromkeys(map(no_vector_name, models))}
@@ -170,8 +174,9 @@ def evaluate(
 
     measuring: what `prepare` found for a whole run. Without it, everything is looked for beside this one model: its own
     settings, their headlines, and the controls in the run that it lies in; `split` and `num_beams` count then alone.
-    What can't be measured is None, never 0. Accuracy, top-k and recovered bits are over the whole split, what is
-    generated over its first `n_generate` headlines. Times are None: `time_models` measures all models in one sitting.
+    What can't be measured is None, never 0. Accuracy, top-k and recovered bits are over the first `n_forced` headlines
+    of the split, what is generated over its first `n_generate`. Times are None: `time_models` measures all models in
+    one sitting.
     """
     record = TrainingRecord.find(model.folder) if model.folder else None
     if measuring is None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,15 @@ KERNEL = {  # variables of every kernel, where the user set none
     "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),  # of its time on page faults
 }
 
+
+TRAINED = ("01", "03")  # these train the models, where nobody has before
+# What a notebook reads that others made in the run, or would make where it lacks it: two never train the same model.
+# (02 shows the trained attention head where there is one already.)
+READS = {
+    "00": (), "01": (), "02": (), "03": ("models",), "04": ("models",), "05": ("models", "04"), "06": ("models", "04"),
+    "07": ("models", "04"), "08": ("models",), "09": ("03",), "10": ("03", "04", "09"), "11": ("models", "08"),
+    "12": ("models",), "13": ("models", "12"), "appendix": ("models", "04", "07"),
+}  # fmt: skip
 
 # A figure's cell has its words in its metadata, as `alt`; nbconvert's template of JupyterLab leaves them out
 WITH_ALT = """{% extends 'lab/index.html.j2' %}
@@ -128,6 +138,18 @@ def execute(notebook: Path, folder: Path, parameters: dict) -> None:
     raise NotebookFailed(f"{notebook.name} failed in this cell:\n\n{shown}\n\n{reason}")
 
 
+def waits(notebook: Path, unfinished: Iterable[Path], trained: bool = False) -> bool:
+    """Whether a notebook reads what one of these others makes; one that READS does not know waits for those before.
+
+    trained: the models are there already.
+    """
+    own, others = number_of(notebook), set(map(number_of, unfinished))
+    reads = set(READS.get(own, {other for other in others if other < own}))
+    if "models" in reads and not trained:
+        reads.update(TRAINED)
+    return not others.isdisjoint(reads)
+
+
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
     """Set variables that a kernel inherits, and those of KERNEL, and put the old values back."""
@@ -140,3 +162,21 @@ def environment(**variables: str) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def main(argv: list[str]) -> None:
+    """NOTEBOOK FOLDER PARAMETERS (JSON): execute it. Its error output is what failed, and no warning beside it."""
+    notebook, folder, parameters = argv
+    errors = os.dup(sys.stderr.fileno())
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    try:
+        execute(Path(notebook), Path(folder), json.loads(parameters))
+    except Exception as error:
+        words = str(error) if isinstance(error, NotebookFailed) else f"{type(error).__name__}: {error}"
+        os.write(errors, words.encode(errors="replace"))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -145,6 +145,8 @@ def provenance(folder: str | Path) -> str:
     words = [f"{key.replace('_', ' ')} {record[key]}" for key in PROVENANCE if record.get(key) is not None]
     if record.get("scorers") is not None and record.get("scorers") == record.get("encoder"):
         words.append("the scorer is the encoder itself")
+    if record.get("at_once", 1) > 1:
+        words.append(f"times with {record['at_once']} processes at once")
     versions = record.get("versions") or {}
     words += [f"{name} {versions[name]}" for name in ("torch", "transformers") if name in versions]
     return ", ".join(words)

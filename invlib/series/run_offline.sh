@@ -34,7 +34,7 @@ if [ ! -e "$made/manifest.sha256" ]; then
     cp manifest.sha256 "$made"
 fi
 
-# One training leaves most of a card idle: the rows are trained side by side, each with two cores
+# One training leaves most of a card idle: trainings, then notebooks run side by side, each with two cores
 at_once=$("$python" -c 'import os, torch
 print(f"--at-once {max(1, min(8, len(os.sched_getaffinity(0)) // 2))}" if torch.cuda.is_available() else "")')
 run=$made/code/runs/$preset resume=

@@ -1,18 +1,16 @@
-"""The runner: `python -m invlib.series` executes the numbered notebooks in order into a folder of runs/."""
+"""The runner: `python -m invlib.series` executes the numbered notebooks into a folder of runs/."""
 
 import argparse
 import importlib.metadata
 import os
 import platform
-import resource
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
+import torch
 
 from invlib import paths
 from invlib.device import device
@@ -20,83 +18,25 @@ from invlib.encoders.material import load_corpus
 from invlib.presets import read_presets
 from invlib.series import compare, preflight, readme_tables, tables
 from invlib.series.at_once import train_at_once
-from invlib.series.duration import FILE, duration
-from invlib.series.notebooks import (
-    NotebookFailed,
-    execute,
-    is_complete,
-    notebooks_of,
-    number_of,
-    parameters_of,
-    pick,
-    stamp,
-)
+from invlib.series.duration import duration
+from invlib.series.execution import run_series
+from invlib.series.notebooks import NotebookFailed, is_complete, notebooks_of, number_of, parameters_of, pick, stamp
 from invlib.settings import Settings, auto_preset, load_preset
 from invlib.training.record import records
 
 PACKAGES = ("torch", "transformers", "sentence-transformers", "datasets", "bert-score", "sacrebleu", "numpy", "pandas")
-TIMINGS = "timings.csv"  # of a run: seconds and memory of each of its notebooks
-OWN = ("notebooks", "log.txt", "settings.json", TIMINGS, FILE)  # what the runner writes into a run, not a notebook
 
 
-def produced(folder: Path, start: float) -> str:
-    """What notebooks wrote into a run since `start` (s), in a few words: `curves (2), metrics.json, models (1)`."""
-    new = (
-        path for path in folder.rglob("*") if path.is_file() and path.stat().st_mtime >= start - 0.1
-    )  # coarse clocks
-    counts = Counter(top for top, *_ in {path.relative_to(folder).parts[:2] for path in new} if top not in OWN)
-    return ", ".join(f"{top} ({n})" if (folder / top).is_dir() else top for top, n in sorted(counts.items()))
-
-
-def run_series(notebooks: list[Path], folder: Path, parameters: dict, resume: bool = False) -> None:
-    """Execute notebooks in order into `folder`, a line each on the screen and in log.txt; NotebookFailed at the first.
-
-    resume: leave out those whose executed copy is complete under the same cells, preset and parameters.
-    """
-    width = max(len(path.stem) for path in notebooks)
-    for notebook in notebooks:
-        print(f"{notebook.stem:<{width}} ", end="", flush=True)
-        if resume and is_complete(folder / "notebooks" / notebook.name, stamp(notebook, parameters)):
-            print("   done before")
-            continue
-        paths.log_line(folder, f"{notebook.stem} starts")
-        start = time.time()
-        try:
-            execute(notebook, folder, parameters)
-        except (NotebookFailed, KeyboardInterrupt) as error:
-            words = "interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {str(error).splitlines()[-1]}"
-            print(words, flush=True)
-            paths.log_line(folder, f"{notebook.stem} {words}")
-            raise
-        seconds = time.time() - start
-        write_timing(folder, notebook.stem, seconds)
-        line = f"{seconds:6.0f} s  {produced(folder, start) or 'no files'}"
-        print(line, flush=True)
-        paths.log_line(folder, f"{notebook.stem} done: {line.strip()}")
-
-
-def write_timing(folder: Path, step: str, seconds: float) -> None:
-    """Write a step's line of timings.csv: step, seconds, and GB (1e9 bytes) of the largest process that ended so far.
-
-    The line takes the place of the step's older one; the order is that of the steps' names.
-    """
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes, of macOS and of Linux
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
-    new = pd.DataFrame([(step, round(seconds), round(largest, 2))], columns=["step", "seconds", "largest_gb"])
-    file = folder / TIMINGS
-    old = pd.read_csv(file).query("step != @step") if file.is_file() else new.iloc[:0]
-    paths.write_csv(file, pd.concat([old, new]).sort_values("step", kind="stable"))
-
-
-def write_settings(folder: Path, settings: Settings, parameters: dict, done: bool = False) -> None:
+def write_settings(folder: Path, settings: Settings, parameters: dict, at_once: int = 1, done: bool = False) -> None:
     """Write what a run is made with to settings.json: settings, device, versions, data. Other keys stay.
 
+    at_once: trainings and notebooks that ran side by side: the times in its tables are not those of an idle machine.
     done: name the headlines that were read even where no model was trained on them, or their hash is not known there.
     """
     versions = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
     record = tables.settings_of(folder) | settings.values() | {
         "split": {"train": 0.9, "validation": 0.05, "test": 0.05}, "parameters": parameters, "device": device().type,
-        "versions": versions,
+        "versions": versions, "at_once": at_once,
     }  # fmt: skip
     of_the_run = [training for training in records(folder).values() if training.purpose == "study"]
     hashes = sorted({training.identity.data_hash for training in of_the_run})
@@ -147,9 +87,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--at-once",
         type=whole_number,
-        default=0,
         metavar="N",
-        help="first train the rows, N of them side by side: for a card",
+        help="first the rows' trainings, then the notebooks, N of them side by side; 1: one after another",
     )
     parser.add_argument(
         "-p", nargs=2, action="append", default=[], dest="pairs", metavar=("NAME", "VALUE"),
@@ -212,6 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"invlib.series: {error}", file=sys.stderr)
         return 2
     plan = read_presets().get("runner", {}).get(settings.preset, {})
+    at_once = args.at_once or min(plan.get("at_once", 1), torch.get_num_threads())
     reading = any("language_model" in parameters_of(path) for path in chosen)
     found = preflight.preflight(settings, folder, plan.get("disk_gb", 4), reading)
     print(f"run {folder}, preset {settings.preset}", *found, sep="\n")
@@ -219,18 +159,19 @@ def main(argv: list[str] | None = None) -> int:
         print(f"invlib.series: missing: {', '.join(missing)}; nothing was started", file=sys.stderr)
         return 2
     try:
-        write_settings(folder, settings, parameters)
+        write_settings(folder, settings, parameters, at_once)
         print(f"notebooks: {len(chosen)}, ", end="", flush=True)  # timing takes a moment
         try:
             took = duration(settings, [number_of(path) for path in chosen], folder)
-        except ValueError as error:  # a row that can't be built
+            print(f"{took}; progress is in {folder / 'log.txt'}\n", flush=True)
+            failed = train_at_once(settings, map(number_of, chosen), folder, at_once) if at_once > 1 else None
+        except ValueError as error:  # a row that can't be built, headlines that can't be read, a damaged record
             print(f"\ninvlib.series: {error}", file=sys.stderr)
             return 2
-        print(f"{took}; progress is in {folder / 'log.txt'}\n", flush=True)
-        if args.at_once:
-            train_at_once(settings, map(number_of, chosen), folder, args.at_once)
-        run_series(chosen, folder, parameters, resume=args.resume)
-        write_settings(folder, settings, parameters, done=True)  # again: now with the hash of the data that was read
+        run_series(chosen, folder, parameters, args.resume, at_once, trained=failed == [])
+        write_settings(
+            folder, settings, parameters, at_once, done=True
+        )  # again: now with the hash of the data that was read
     except (NotebookFailed, KeyboardInterrupt, OSError) as error:  # OSError: it can't be written, or the disk is full
         name = folder.name if folder.parent == paths.RUNS.resolve() else folder
         print(f"\n{error}\n\nWhat was done is in {folder}. Go on with: make run RUN={name} ARGS=--resume (or python -m "

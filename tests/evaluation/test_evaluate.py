@@ -15,6 +15,7 @@ from invlib.encoders.material import Material
 from invlib.encoders.token_states import token_states
 from invlib.evaluation import evaluate as module
 from invlib.evaluation.evaluate import evaluate, generate_and_score, prepare, time_models
+from invlib.measures.intervals import ratio
 from invlib.measures.similarity import rank_correlation, unit
 from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
@@ -110,6 +111,20 @@ def test_a_second_encoder_judges_texts_and_vectors(trained, tiny_material, tiny_
 def test_without_a_judge_nothing_is_said_of_it(row):
     assert row["judge"] is row["judged_similarity"] is row["judged_correlation"] is None
     assert "judged_similarity" not in row["controls"]["shuffled_vector"]["better_by"]
+
+
+def test_fewer_headlines_are_measured_where_the_settings_say_so(trained, row, tiny_material):
+    """The first of the split, under the same reference; as many at least as are decoded freely."""
+    run, model, settings = trained
+    n = len(tiny_material.states["test"]) - 2
+    fewer = prepare(replace(settings, n_forced=n, n_generate=3), [settings], run, tiny_material)
+    found = evaluate(model, fewer)
+    assert (found["n_forced"], found["n"], len(fewer.reference_nats)) == (n, 3, n) and row["n_forced"] == n + 2
+    first = teacher_forced(model, tiny_material.dataset("test", n, model.reads_layers))
+    assert found["accuracy"] == pytest.approx(ratio(first["hits_1"], first["tokens"])) != row["accuracy"]
+    assert found["controls"]["no_vector"]["accuracy"] != row["controls"]["no_vector"]["accuracy"]
+    more = prepare(replace(settings, n_forced=2, n_generate=n), [settings], run, tiny_material)
+    assert (more.n_forced, more.n) == (n, n)
 
 
 def test_all_models_of_a_run_share_what_is_prepared(trained, tiny_material, monkeypatch):

@@ -13,7 +13,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from invlib import paths
-from invlib.series import duration, notebooks, preflight, runner
+from invlib.series import duration, execution, notebooks, preflight, readme_tables, runner
 from invlib.settings import load_preset
 
 PARAMETERS = 'preset = "auto"\nrun = None\ndata = None\nencoder = None\nscorers = None\nrows = None\nseed = None'
@@ -231,7 +231,7 @@ def test_an_interrupt(workbook, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "execute", interrupted)
+    monkeypatch.setattr(execution, "execute", interrupted)
     assert runner.main(["--preset", "cpu", "--run", "mine"]) == 130
     assert "--resume --run mine" in capsys.readouterr().err
     assert (paths.RUNS / "mine" / "settings.json").is_file()
@@ -337,7 +337,7 @@ def test_what_a_notebook_produced(tmp_path):
     ):
         paths.write_text(tmp_path / name, "")
     os.utime(tmp_path / "old.csv", (0, 0))
-    assert runner.produced(tmp_path, start=1) == "curves (2), metrics.json, models (1)"
+    assert execution.produced(tmp_path, start=1) == "curves (2), metrics.json, models (1)"
 
 
 def test_a_run_s_headlines_are_those_of_its_tables(tmp_path, monkeypatch):
@@ -347,8 +347,12 @@ def test_a_run_s_headlines_are_those_of_its_tables(tmp_path, monkeypatch):
         for name, data, purpose in (("a", "of all", "study"), ("b", "of a part", "ablation"))
     }
     monkeypatch.setattr(runner, "records", lambda folder: found)
-    runner.write_settings(tmp_path, load_preset("smoke"), {"preset": "smoke"})
+    runner.write_settings(tmp_path, load_preset("smoke"), {"preset": "smoke"}, at_once=3)
     assert json.loads((tmp_path / "settings.json").read_text())["data_hash"] == "of all"
+    (tmp_path / "metrics.json").write_text("[]")
+    assert ", times with 3 processes at once, torch" in readme_tables.provenance(tmp_path)
+    runner.write_settings(tmp_path, load_preset("smoke"), {"preset": "smoke"})
+    assert "at once" not in readme_tables.provenance(tmp_path)
 
 
 def test_the_appendix_comes_last_and_is_named_by_its_first_word(workbook):
