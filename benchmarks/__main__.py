@@ -5,7 +5,7 @@ import sys
 
 from invlib import paths
 
-CPU = ("first_text", "encode", "decode", "teacher_forced", "epoch")
+CPU = ("first_text", "encode", "decode", "teacher_forced", "epoch", "cramming", "growth")
 
 if __name__ == "__main__":
     for name in (*CPU, "table"):

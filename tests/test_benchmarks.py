@@ -1,10 +1,11 @@
 """The benchmarks: turns, the files and the table. No test depends on the clock."""
 
 import json
+import sys
 
 import pytest
 
-from benchmarks import common, goals, table
+from benchmarks import common, goals, table, whole_run
 from benchmarks.__main__ import CPU
 from invlib import paths
 
@@ -60,7 +61,7 @@ def test_each_goal_stands_beside_what_measures_it(tmp_path, monkeypatch, clock, 
     assert of["`make run`, preset `cpu`, environment included"].endswith("not measured | not measured")
 
 
-@pytest.mark.parametrize("minutes, reached", [(20, "yes"), (31, "no; profile: its longest steps")])
+@pytest.mark.parametrize("minutes, reached", [(20, "yes"), (31, "no; profile: The series")])
 def test_make_run_is_read_from_the_seconds_of_its_steps(tmp_path, minutes, reached):
     file = tmp_path / "times.csv"
     file.write_text(f"step,seconds\n00,60\n03,600\n04,300\n05,30\n{goals.MAKE_RUN},{60 * minutes}\n")
@@ -69,16 +70,48 @@ def test_make_run_is_read_from_the_seconds_of_its_steps(tmp_path, minutes, reach
     )
 
 
+@pytest.mark.parametrize("slower, held, reached", [(1.4, 140, "yes"), (1.6, 140, "no"), (1.4, 160, "no")])
+def test_growth_is_that_of_the_slowest_stage_and_of_memory(tmp_path, slower, held, reached):
+    lines = [
+        {"what": f"{stage}: {n:,}", "ours": {"median": ms}, "memory_mb": held, "memory_mb_of_fewest": 100}
+        for stage, n, ms in (
+            ("kept", 10_000, 0.1), ("kept", 50_000, 2.0), ("kept", 500_000, 1.0), ("read", 50_000, 3.0),
+            ("read", 500_000, 3.0 * slower),
+        )
+    ]  # fmt: skip
+    lines[2]["cache_mb"] = 7000
+    file = tmp_path / "growth.json"
+    file.write_text(json.dumps({"lines": [*lines, {"what": "vectors", "ratio": {"median": 0.1}}]}))
+    line = goals.growth(file)
+    assert f'{slower:.2f} times as long where slowest, "read"' in line and "and 7000 MB of states on disk" in line
+    assert f"| {reached}" in line
+    assert goals.growth(tmp_path / "none.json").endswith("not measured | not measured |\n")
+
+
+def test_a_whole_run_is_the_environment_its_steps_and_all_of_it(tmp_path):
+    (tmp_path / "timings.csv").write_text("step,seconds,largest_gb\n03_training,600,3.1\n")
+    made = whole_run.table(tmp_path, (60.2, 0.5), (900.4, 5.25))
+    assert made[["step", "seconds"]].values.tolist() == [
+        ["environment", 60], ["03_training", 600], [goals.MAKE_RUN, 961]
+    ]  # fmt: skip
+    assert made["memory_gb"].iloc[-1] == 5.2
+    seconds, most = whole_run.watched(
+        [sys.executable, "-c", "import time\nx = b'1' * 300_000_000\ntime.sleep(2)"], tmp_path
+    )
+    assert seconds >= 2 and 0.3 < most < 2
+
+
 def test_every_goal_names_a_script_and_the_paragraph_that_tells_why():
     told = (paths.ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     for goal in goals.GOALS:
-        assert goal.words or (goal.script in CPU and f"- **{goal.profile}.**" in told)
+        assert goal.script in CPU and f"- **{goal.profile}.**" in told
+    assert "- **Growth.**" in told and "- **The series.**" in told
     assert (common.RESULTS / "README.md").read_text(encoding="utf-8") == table.table()
 
 
 def test_every_script_is_run_and_described():
     folder = paths.ROOT / "benchmarks"
     scripts = {file.stem for file in folder.glob("*.py")} - {"__init__", "__main__", "common", "goals", "table"}
-    assert scripts == set(CPU)
+    assert scripts == {*CPU, "whole_run"}
     described = (folder / "README.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in described for name in scripts)
