@@ -48,7 +48,7 @@ def test_a_model_depends_on_the_settings_of_data_model_and_training(tiny_setting
     assert json.loads(json.dumps(kept)) == kept
     measuring = {"rows", "n_generate", "n_search", "n_bootstrap", "preset", "scorers", "bertscore_every_epoch", "given"}
     measuring |= {"own_inverter", "limit_sizes", "n_inverted", "inversion_rounds", "judge", "n_card", "n_card_searched"}
-    measuring |= {"n_card_models", "question_rows", "question_steps", "question_sizes"}
+    measuring |= {"n_card_models", "question_rows", "question_steps", "question_sizes", "n_forced"}
     others = {"ablation_steps", "ablations", "language_model", "lm_widths", "lm_steps", "n_fitted", "fitting_steps"}
     assert set(kept) == {f.name for f in dataclasses.fields(tiny_settings)} - measuring - others
     mine = identity_of(tiny_settings, "abc", "e1")
