@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -117,12 +118,13 @@ def train_at_once(settings: Settings, notebooks: Iterable[str], folder: Path, pr
         return []
     print(f"first {len(todo)} trainings, {processes} at once", flush=True)
     start, threads, failed = time.time(), threads_each(processes), []
-    for name, job in side_by_side(todo, processes, lambda name: Job(command(settings, name, folder), threads)):
-        if job.failed:
-            failed.append(name)
-            reason = job.message().splitlines()[-1]
-            print(f"{name} could not be trained beside the others: {reason}", flush=True)
-            paths.log_line(folder, f"{name} failed: {reason}")
+    with closing(side_by_side(todo, processes, lambda name: Job(command(settings, name, folder), threads))) as ended:
+        for name, job in ended:
+            if job.failed:
+                failed.append(name)
+                reason = job.message().splitlines()[-1]
+                print(f"{name} could not be trained beside the others: {reason}", flush=True)
+                paths.log_line(folder, f"{name} failed: {reason}")
     write_timing(folder, STEP, time.time() - start)
     return failed
 
