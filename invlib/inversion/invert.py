@@ -28,8 +28,7 @@ class Chain:
     complements: texts for what each of the `kept` best first texts leaves unsaid, which are joined to it; for vectors
     that no single sentence has, as between two (complement.py).
     reworded: further texts of each round, drawn from the decoder out of nothing but the pieces of the best texts, in
-    another order: search finds words sooner than their order. spare: so many of the pieces that `changes` would try in
-    each place of these texts may be drawn too. gradient: whether the encoder's gradient is asked which
+    another order: search finds words sooner than their order. gradient: whether the encoder's gradient is asked which
     pieces to try, or the decoder alone. prior: weight of a text's log-probability under the decoder (nats) beside its
     cosine, where texts are ranked: of two that are as near, the likelier. patience: rounds without a better text before
     a vector is left as it is.
@@ -44,7 +43,6 @@ class Chain:
     width: int = 0
     children: int = 24
     reworded: int = 8
-    spare: int = 0
     gradient: bool = True
     prior: float = 0.001
     patience: int = 4
@@ -117,15 +115,13 @@ def rounds(model, vectors, chain: Chain | None = None, seed: int = 0) -> Iterato
         new: list[list[Ids]] = [[] for _ in active]
         if corrects:
             new = corrections(model, target[active], [found[i] for i in active], chain)
+        best = [found[i].ranked(chain.kept) for i in active]
         if chain.children:
-            best = [found[i].ranked(chain.kept) for i in active]
             joined, known = chain.complements > 0, [found[i].alternatives for i in active]
             more = changes(model, target[active], best, chain.children, chain.gradient, rng, joined, known)
             new = [a + b for a, b in zip(new, more, strict=True)]
         if chain.reworded:
-            best = [found[i].ranked(chain.kept) for i in active]
-            known = [found[i].alternatives for i in active]
-            more = reworded(model, target[active], best, chain, rng, known)
+            more = reworded(model, target[active], best, chain, rng)
             new = [a + b for a, b in zip(new, more, strict=True)]
         rank(model, target, found, active, new, chain.prior)
         yield found
@@ -168,18 +164,11 @@ def seeded(rng: np.random.Generator) -> Iterator[None]:
 
 
 def reworded(
-    model, target: np.ndarray, best: Sequence[Sequence[Ids]], chain: Chain, rng: np.random.Generator,
-    known: Sequence[Pieces],
-) -> list[list[Ids]]:  # fmt: skip
-    """Texts drawn for each target (N, H) out of the pieces of its best texts, and `chain.spare` of each place in them.
-
-    known: for each target the pieces to try in its texts, as far as they were asked for.
-    """
+    model, target: np.ndarray, best: Sequence[Sequence[Ids]], chain: Chain, rng: np.random.Generator
+) -> list[list[Ids]]:
+    """Texts drawn for each target (N, H) out of nothing but the pieces of its best texts."""
     z = torch.from_numpy(target).to(model.device)
     pieces = [{i for text in own for i in text} for own in best]
-    for own, drawn, tried in zip(best, pieces, known, strict=True):
-        for text in own:
-            drawn.update(tried[text][:, : chain.spare].ravel().tolist() if text in tried else ())
     hypotheses = [own[0] for own in best] if model.config.decoder == "correcting" else None
     with seeded(rng):
         return propose(model, z, hypotheses, n=chain.reworded, temperature=chain.temperature, allowed=pieces)

@@ -43,10 +43,9 @@ def changes(
     known = [{} for _ in texts] if known is None else known
     changed = {k for k, way, _ in drawn if way < PUT_IN}  # these need new pieces
     fresh = [owners[k] for k in sorted(changed) if owners[k][1] not in known[owners[k][0]]]
-    places = [(k, t) for k, (_, text) in enumerate(fresh) for t in range(len(text) + 1)]
-    found = iter(alternatives(model, target[[i for i, _ in fresh]], [text for _, text in fresh], places, gradient))
-    for i, text in fresh:
-        known[i][text] = np.stack([next(found) for _ in range(len(text) + 1)])
+    found = alternatives(model, target[[i for i, _ in fresh]], [text for _, text in fresh], gradient)
+    for (i, text), pieces in zip(fresh, found, strict=True):
+        known[i][text] = pieces
     continues, longest = model.encoder.continues_word().numpy(), model.config.max_length - 2
     made: list[dict[Ids, None]] = [{} for _ in texts]
     for k, way, t in drawn:
@@ -60,23 +59,18 @@ def changes(
     return [[text for text in own if text] for own in made]
 
 
-def alternatives(
-    model, target: np.ndarray, texts: Sequence[Ids], places: Sequence[tuple[int, int]], gradient: bool
-) -> np.ndarray:
-    """The pieces to try in each of R places, the best first: (R, ALTERNATIVES).
+def alternatives(model, target: np.ndarray, texts: Sequence[Ids], gradient: bool) -> list[np.ndarray]:
+    """The pieces to try in each place of texts, their ends too, the best first: (T + 1, ALTERNATIVES) for each.
 
-    target: of each text, (N, H); places: number of the text, and position in it.
+    target (N, H): of each text; gradient: whether the encoder's gradient is asked.
     """
-    c, found = model.config, [np.zeros((0, ALTERNATIVES), dtype=np.int64)]
+    c, made = model.config, list[np.ndarray]()
     for start in range(0, len(texts), TOGETHER):
         part = texts[start : start + TOGETHER]
-        at = [(k - start, t) for k, t in places if start <= k < start + len(part)]
-        if not at:
-            continue
         batch = model.encoder.pad([[c.bos_token_id, *text, c.eos_token_id] for text in part])
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
         z = torch.from_numpy(target[start : start + TOGETHER]).to(model.device)
-        rows, columns = torch.tensor(at, device=model.device).T
+        rows, columns = mask[:, 1:].nonzero(as_tuple=True)
         with torch.no_grad():
             states = model.decoder.decode_states(z.to(model.dtype), ids[:, :-1])[rows, columns]
             scores = model.logits(states).float().log_softmax(-1)
@@ -84,8 +78,9 @@ def alternatives(
             gain = gradient_gain(model, z, ids, mask, rows, columns)
             scores = gain / gain.std(-1, keepdim=True).clamp(min=1e-9) + PRIOR * scores
         scores[:, not_ordinary(model.encoder).to(scores.device)] = -torch.inf
-        found.append(scores.topk(ALTERNATIVES, dim=-1).indices.cpu().numpy())
-    return np.concatenate(found)
+        best = scores.topk(ALTERNATIVES, dim=-1).indices.cpu().numpy()
+        made += np.split(best, np.cumsum([len(text) + 1 for text in part])[:-1])
+    return made
 
 
 @lru_cache(maxsize=4)

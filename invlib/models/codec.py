@@ -33,7 +33,7 @@ class Codec:
     """The interface that evaluation and probes use.
 
     config: max_length, embedding_dim, and the special ids. components: the PCA (H, p) of the encoder's sentence
-    embedding that makes a vector's first p numbers, or None.
+    embedding that makes a vector's first p numbers, or None; then config has the code_weight of the others too.
     """
 
     encoder: FrozenEncoder

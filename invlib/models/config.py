@@ -15,8 +15,6 @@ from invlib.models.vocabulary import WORD_EMBEDDINGS
 from invlib.rows import ROWS
 from invlib.settings import Settings
 
-RENAMED = {"dealt": "numbers_per_piece"}  # older name of a field -> today's: an older config.json loads
-
 
 @strict
 class InvertibleConfig(PreTrainedConfig):
@@ -83,7 +81,7 @@ class InvertibleConfig(PreTrainedConfig):
             values: dict[str, Any] = dict(paths.read_json(file))
             if (kind := values.pop("model_type", None)) != cls.model_type:
                 raise ValueError(f"its model is of the type {kind!r}, not {cls.model_type!r}")
-            return cls(**{RENAMED.get(name, name): value for name, value in values.items()})
+            return cls(**values)
         except (TypeError, ValueError, StrictDataclassError) as error:
             raise ValueError(f"{file} is no config of this workbook's models: {error}") from error
 

@@ -27,7 +27,8 @@ class PrefixedCode(Codec):
         if self.code_size < 1:
             raise ValueError(f"a prefix of {self.prefix} numbers leaves none of {embedding_dim} for the code")
         special = {f"{name}_token_id": getattr(encoder, f"{name}_token_id") for name in ("bos", "eos", "pad", "unk")}
-        self.config = SimpleNamespace(embedding_dim=embedding_dim, max_length=max_length, **special)
+        size = {"embedding_dim": embedding_dim, "max_length": max_length, "code_weight": code_weight}
+        self.config = SimpleNamespace(**size, **special)
         self.scale = code_weight / np.sqrt(self.code_size)
 
     def write(self, ids: Sequence[Sequence[int]]) -> np.ndarray:

@@ -36,7 +36,7 @@ CARD = {  # a column of the card -> part, of, measure
     "repeats": ("midpoints", "neighbours", "repeats"),
     "largest step": ("midpoints", "neighbours", "step_meaning"),
     "fact changed": ("directions", "all", "changed"),
-    "rest kept": ("directions", "all", "kept"),
+    "changed, .8 kept": ("directions", "all", "both"),
     "told apart": ("hard_negatives", "all", "told_apart"),
 }
 
@@ -74,7 +74,7 @@ def card_parts(system: System, data: CardData) -> pd.DataFrame:
 
 
 def smaller(data: CardData, n: int) -> CardData:
-    """The same for a system that takes seconds a text: n headlines, and three times as many pairs of each kind."""
+    """The same for a system that takes seconds a text: n headlines, three times as many pairs, and as many facts."""
     return dataclasses.replace(data, n=n, pairs={kind: pairs[: 3 * n] for kind, pairs in data.pairs.items()})
 
 

@@ -38,6 +38,7 @@ class CardData:
     n: int
     n_bootstrap: int = 1000
     seed: int = 0
+    asked: int = 2
     _seen: dict = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -66,6 +67,7 @@ class CardData:
             encoder, longest, compares, name, reference,
             [texts[k].lower() for k in kept["train"]], encoder.text([ids["test"][k] for k in kept["test"]]), pairs,
             nearest_headline(encoder, ids["train"], data["train"].sentence, longest), n, n_bootstrap, seed,
+            max(2, n // 10),
         )  # fmt: skip
 
     @property

@@ -18,7 +18,7 @@ FACTS = {  # kind -> (word of a headline, the word in its place)
     "company": (("boeing", "airbus"), ("apple", "amazon"), ("tesla", "uber")),
     "number": (("2019", "2020"), ("two", "three"), ("10", "20")),
 }
-LEARNED_FROM = 24  # training headlines that give a direction; a small n takes fewer
+LEARNED_FROM = 24  # training headlines that give a direction
 FEWEST = 2  # of them, below which there is none
 NOISE = 0.9  # share of the variance that is noise, at which two vectors are to be told apart: -10 dB
 
@@ -51,14 +51,14 @@ def moved(system: System, data: CardData, kind: str) -> pd.DataFrame:
     """Each test headline that holds the first word of a fact, its vector moved to the second's, and decoded.
 
     The direction is the mean, over training headlines with the first word, of the vector of the headline with the
-    second word in its place less its own (Mikolov et al., 2013); it is added once. At most a tenth of n headlines a
-    fact, and at least two. Columns kind, word, other, text, found; changed: whether the found text holds the second
+    second word in its place less its own (Mikolov et al., 2013); it is added once. At most `data.asked` headlines a
+    fact. Columns kind, word, other, text, found; changed: whether the found text holds the second
     word and no longer the first; kept: F1 of all other words; both.
     """
     asked, vectors = [], []
     for word, other in FACTS[kind]:
-        before, after = pairs_of(data.train, word, other, min(LEARNED_FROM, 2 * data.n))
-        texts, _ = pairs_of(data.test, word, other, max(2, data.n // 10))
+        before, after = pairs_of(data.train, word, other, LEARNED_FROM)
+        texts, _ = pairs_of(data.test, word, other, data.asked)
         if len(before) < FEWEST or not texts:
             continue
         along = (system.encode(after) - system.encode(before)).mean(0)
@@ -92,7 +92,7 @@ def hard_negatives(system: System, data: CardData) -> pd.DataFrame:
     for kind, facts in FACTS.items():
         both_ways = [*facts, *((other, word) for word, other in facts)]
         for word, other in both_ways:
-            texts, changed = pairs_of(data.test, word, other, max(2, data.n // 10))
+            texts, changed = pairs_of(data.test, word, other, data.asked)
             found += [(kind, *pair) for pair in zip(texts, changed, strict=True)]
     table = pd.DataFrame(found, columns=["kind", "text", "changed"])
     measures = ["cosine", "distance", "told_apart", "told_apart_plain"]

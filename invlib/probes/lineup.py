@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from invlib import paths
 from invlib.encoders.material import Material
 from invlib.inversion.invert import Chain
@@ -12,18 +14,20 @@ from invlib.inversion.meaning import BETWEEN, MeaningReader
 from invlib.inversion.train_corrector import SHIPPED as SHIPPED_INVERTER
 from invlib.measures.channel import noise_of_db
 from invlib.models.arithmetic_code import ArithmeticCode, payload_sizes
+from invlib.models.codec import Codec
 from invlib.models.model import InvertibleSentenceModel
-from invlib.models.packed_ids import BITS, PackedIds
+from invlib.models.packed_ids import PackedIds
 from invlib.models.text_code import TextCode
 from invlib.probes import systems
 from invlib.probes.card_data import CardData
-from invlib.probes.robustness import prefix_of_size
+from invlib.probes.robustness import packed_ids_by_bits, prefix_of_size
 from invlib.probes.systems import System
 from invlib.settings import Settings
 from invlib.training.record import records
 
 ROWS = ("hybrid", "att_pool", "mean_decoder")  # of a run's models, those that have a card
 SIZES = 384, 768  # of packed_ids; the arithmetic code has the first
+WHOLE = f"packed_ids_{SIZES[-1]}"  # behind the whole embedding, where its meaning is read
 PIECES = 30  # of a text, that packed_ids have room for: 99 % of headlines are shorter
 MADE_FOR_DB = 3  # the noise that the arithmetic code is made for
 CODED = 200  # training headlines that its payload sizes are chosen by; a small card takes fewer
@@ -32,8 +36,8 @@ CODED = 200  # training headlines that its payload sizes are chosen by; a small 
 def lineup(run: str | Path | None, settings: Settings, material: Material, data: CardData) -> dict[str, System]:
     """The systems by name, learned ones first.
 
-    Models of the run count where they were trained on this split. Those that search each text (the chain of notebook 12
-    and the recombined headlines) are left out where `settings.n_card_searched` is 0.
+    Models of the run count where they were trained on this split. Those that search each text (the chain of notebook
+    12, the meaning read, and the recombined headlines) are left out where `settings.n_card_searched` is 0.
     """
     trained = models(run, settings, material)
     found = {name: systems.of_codec(model, model.config.row == "mean_decoder") for name, model in trained.items()}
@@ -44,9 +48,12 @@ def lineup(run: str | Path | None, settings: Settings, material: Material, data:
         rounds = settings.inversion_rounds
         inverters = {name: model for name, model in trained.items() if model.config.decoder == "correcting"}
         searched = {f"{name}, searched": systems.with_chain(m, Chain(rounds=rounds)) for name, m in inverters.items()}
-        searched |= read_by_meaning(trained, dataclasses.replace(BETWEEN, rounds=rounds))
+        whole = packed(SIZES[-1], np.eye(material.encoder.hidden_size), settings, material)
+        searched |= read_by_meaning({**trained, WHOLE: whole}, dataclasses.replace(BETWEEN, rounds=rounds))
         searched["recombined headlines"] = systems.recombined_headlines(*retrieval, rounds=rounds, seed=settings.seed)
-    controls = {f"packed_ids_{size}": systems.of_codec(packed(size, settings, material)) for size in SIZES}
+    prefix = {size: prefix_of_size(material, size) for size in SIZES}
+    packed_ids = {size: packed(size, prefix[size], settings, material) for size in SIZES}
+    controls = {f"packed_ids_{size}": systems.of_codec(model) for size, model in packed_ids.items()}
     controls[f"arithmetic_code_{SIZES[0]}"] = systems.of_codec(arithmetic(SIZES[0], settings, material, data.reference))
     controls["nearest headline"] = data.nearest
     by_hand = systems.SpliceByHand(encoder=material.encoder, max_length=data.max_length)
@@ -75,9 +82,9 @@ def models(run: str | Path | None, settings: Settings, material: Material) -> di
     return dict(islice(own, settings.n_card_models or None))
 
 
-def read_by_meaning(trained: Mapping[str, InvertibleSentenceModel], chain: Chain) -> dict[str, System]:
-    """The hybrids whose prefix is the whole embedding, read by a `MeaningReader` with the first inverter there is."""
-    inverters = [model for model in trained.values() if model.config.decoder == "correcting"]
+def read_by_meaning(trained: Mapping[str, Codec], chain: Chain) -> dict[str, System]:
+    """Those whose prefix is the whole embedding, read by a `MeaningReader` with the first inverter there is."""
+    inverters = [model for model in trained.values() if getattr(model.config, "decoder", None) == "correcting"]
     found = {}
     for name, model in trained.items():
         whole = model.components is not None and model.components.shape[0] == model.components.shape[1]
@@ -87,11 +94,10 @@ def read_by_meaning(trained: Mapping[str, InvertibleSentenceModel], chain: Chain
     return found
 
 
-def packed(size: int, settings: Settings, material: Material) -> PackedIds:
-    """The control of this size with the fewest bits a number at which `PIECES` fit, or the most bits of all."""
-    shape = prefix_of_size(material, size), size
-    each = (PackedIds(material.encoder, *shape, bits, settings.code_weight, settings.max_length) for bits in BITS)
-    made = list(each)
+def packed(size: int, components: np.ndarray, settings: Settings, material: Material) -> PackedIds:
+    """The control of this size and prefix (H, p) with the fewest bits a number at which `PIECES` fit, or the most."""
+    by_bits = packed_ids_by_bits(material.encoder, components, size, settings.code_weight, settings.max_length)
+    made = list(by_bits.values())
     return next((model for model in made if model.capacity >= min(PIECES, settings.max_length - 1)), made[-1])
 
 

@@ -59,7 +59,7 @@ class Seeds:
         plain = select_row(self.settings, row)
         record = TrainingRecord.find(self.run / "models" / plain.name) if plain.seed == seed else None
         identity = identity_of(plain, self.material.corpus.data_hash, self.material.encoder.hash)
-        return plain if record and record.identity.same(identity) else self.settings_of(row, seed)
+        return plain if record and record.identity == identity else self.settings_of(row, seed)
 
     def key(self, row: str, seed: int) -> str:
         """12 hex digits over all that a line's figures depend on."""

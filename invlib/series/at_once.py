@@ -136,7 +136,7 @@ def to_train(settings: Settings, notebooks: Iterable[str], folder: Path, materia
         if isinstance(training.settings, Settings):
             record = TrainingRecord.find(folder / "models" / training.name)
             identity = identity_of(training.settings, material.corpus.data_hash, material.encoder.hash)
-            if record is None or not record.identity.same(identity):
+            if record is None or record.identity != identity:
                 found[training.name] = training.steps or 0
     return sorted(found, key=lambda name: -found[name])
 

@@ -40,7 +40,7 @@ class ResumableTraining:
     def done(self) -> bool:
         """Whether a model of exactly this identity was trained to its end in this folder; its checkpoints then go."""
         record = TrainingRecord.find(self.folder)
-        done = record is not None and record.identity.same(self.identity)
+        done = record is not None and record.identity == self.identity
         if done and is_first():  # a kill may have left some of them
             shutil.rmtree(self.work, ignore_errors=True)
         return of_first(done)
@@ -53,7 +53,7 @@ class ResumableTraining:
         """The checkpoint that training goes on from; without one, what another training left is removed."""
         begun = self.work / "identity.json"
         checkpoint = None
-        if begun.exists() and Identity.read(begun).same(self.identity):
+        if begun.exists() and Identity.read(begun) == self.identity:
             checkpoint = newest_whole_checkpoint(self.work)
         if checkpoint is None:
             shutil.rmtree(self.work, ignore_errors=True)

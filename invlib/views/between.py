@@ -92,17 +92,19 @@ def half_way(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
 
 
 def facts_changed(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
-    """One fact changed by a direction, two panels: in how many headlines, and how many other words are kept.
+    """One fact changed by a direction, two panels: shares of headlines with the fact changed, and the rest kept too.
 
-    The titles say who changes most, and who most often does both.
+    The titles say who does it most often.
     """
-    labels = {"changed": "share of headlines with the fact changed", "kept": "other words kept (F1)"}
+    labels = {"changed": "headlines with the fact changed", "both": "fact changed, and .8 of the other words kept"}
     for ax, (measure, label) in zip(axes, labels.items(), strict=True):
-        bars(ax, parts, "directions", measure, label, ("all",))
-        ax.set_xlim(0, 1.15)
-    table = parts[(parts["part"] == "directions") & (parts["of"] == "all")].set_index(["measure", "system"])["mean"]
-    axes[0].set_title(f"Changes it most: {table['changed'].idxmax()}")
-    axes[1].set_title(f"Changed, and .8 of the rest kept: {table['both'].max():.2f} at most")
+        bars(ax, parts, "directions", measure, f"share of {label}" if measure == "changed" else label, ("all",))
+        ax.set_xlim(0, 1.25)
+        here = parts[(parts["part"] == "directions") & (parts["of"] == "all") & (parts["measure"] == measure)]
+        means = here.set_index("system")["mean"]
+        best = list(means.index[means == means.max()])
+        who = best[0].replace(", ", ",\n") if len(best) == 1 else f"{len(best)} systems alike"
+        ax.set_title(f"{'Changed' if measure == 'changed' else 'and the rest kept'}: most by\n{who}")
     return axes
 
 

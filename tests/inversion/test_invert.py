@@ -148,42 +148,22 @@ def test_a_correcting_decoder_rewords_the_best_text(inverter, corrector, texts, 
     monkeypatch.setattr(module, "propose", lambda model, z, hypotheses, **how: given.append((hypotheses, how)) or [])
     for model in (inverter, corrector):
         best = [texts[2:4], texts[5:8]]
-        module.reworded(model, vectors[:2], best, only(reworded=5), np.random.default_rng(0), [{}, {}])
+        module.reworded(model, vectors[:2], best, only(reworded=5), np.random.default_rng(0))
     how = {"n": 5, "temperature": only().temperature, "allowed": [set(texts[2] + texts[3]), set(sum(texts[5:8], ()))]}
     assert given == [(None, how), ([texts[2], texts[5]], how)]
-
-
-def test_spare_pieces_of_each_place_may_be_drawn_too(inverter, texts, vectors, monkeypatch):
-    """The first of those that search tries there; a text that was never changed has none."""
-    given = []
-    monkeypatch.setattr(module, "propose", lambda *_, **how: given.append(how["allowed"]) or [])
-    known = [{texts[2]: np.array([[900, 901, 902], [903, 904, 905]])}, {}]
-    for spare in (0, 2):
-        chain = only(reworded=5, spare=spare)
-        best = [[texts[2], texts[3]], [texts[2]]]
-        module.reworded(inverter, vectors[:2], best, chain, np.random.default_rng(0), known)
-    own = set(texts[2] + texts[3])
-    assert given == [[own, set(texts[2])], [own | {900, 901, 903, 904}, set(texts[2])]]
-
-
-def test_words_that_no_text_has_come_with_spare_pieces(inverter, vectors):
-    """In a whole chain that makes no single change, but knows what it would try."""
-    chain = Chain(beam=2, rounds=1, kept=2, children=1, reworded=30, temperature=3.0)
-    first, more = (invert(inverter, vectors[:4], replace(chain, spare=spare)) for spare in (0, 8))
-    assert sum(one.calls for one in more) > sum(one.calls for one in first)
 
 
 def test_reworded_texts_are_made_of_the_best_texts_pieces(inverter, corrector, texts, vectors):
     """In another order. The seed decides, and nobody else's draws change."""
     target = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    best, nothing = [[texts[k], texts[k - 1]] for k in range(16)], [{} for _ in range(16)]
+    best = [[texts[k], texts[k - 1]] for k in range(16)]
     torch.manual_seed(7)
     expected = torch.random.get_rng_state()
     found = {}
     for model, seed in ((inverter, 0), (inverter, 1), (corrector, 0)):
         chain, rng = only(reworded=5, temperature=2.0), np.random.default_rng(seed)
-        found[model, seed] = module.reworded(model, target, best, chain, rng, nothing)
-        again = module.reworded(model, target, best, chain, np.random.default_rng(seed), nothing)
+        found[model, seed] = module.reworded(model, target, best, chain, rng)
+        again = module.reworded(model, target, best, chain, np.random.default_rng(seed))
         assert found[model, seed] == again
         for own, made in zip(best, found[model, seed], strict=True):
             assert len(made) == 5 and all(set(text) <= set(own[0] + own[1]) for text in made)

@@ -6,10 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from invlib.inversion.candidates import embed
+from invlib.inversion.edit import edit
 from invlib.inversion.invert import Chain, invert
 from invlib.inversion.meaning import MeaningReader
+from invlib.measures.similarity import unit
 from invlib.models.model import build_model
 from invlib.models.pooling import fit_components
+from invlib.models.prefixed_code import PrefixedCode
 
 QUICK = Chain(beam=2, rounds=1, kept=1, children=2, reworded=0, complements=1)
 
@@ -55,12 +59,13 @@ def test_of_any_other_vector_the_meaning_is_inverted(hybrid, inverter, texts, ve
 def test_a_code_that_is_too_short_is_a_mixture_unless_its_text_agrees(hybrid, inverter, texts, trusts, monkeypatch):
     reader = MeaningReader(hybrid, inverter, QUICK)
     a, b, c = reader.encode(inverter.text(texts[:3]))
-    size = len(reader.components)
+    size, mixture = len(reader.components), (b + c) / 2
     louder = np.concatenate([a[:size], 2 * a[size:]])  # as noise makes it
     trusts([0.9] * 4)
-    monkeypatch.setattr(MeaningReader, "agreement", lambda self, prefix, texts: np.array([0.1, 0.1, 0.1, 0.95]))
-    reader.generate_ids(np.stack([a, louder, (b + c) / 2, (b + c) / 2]))
-    length = np.linalg.norm((b + c)[size:] / 2) / hybrid.config.code_weight
+    agreeing = np.stack([-a, -a, -mixture, mixture])
+    monkeypatch.setattr(MeaningReader, "again", lambda self, texts: agreeing)
+    reader.generate_ids(np.stack([a, louder, mixture, mixture]))
+    length = np.linalg.norm(mixture[size:]) / hybrid.config.code_weight
     assert length < 0.93 and reader.inverted.tolist() == [False, False, True, False]
 
 
@@ -68,17 +73,50 @@ def test_the_text_that_is_nearer_to_the_meaning_is_taken(hybrid, inverter, texts
     reader = MeaningReader(hybrid, inverter, QUICK)
     z = reader.encode(inverter.text(texts[:2]))
     trusts([0.1, 0.1])
-    monkeypatch.setattr(MeaningReader, "agreement", lambda self, prefix, texts: np.array([2.0, -2.0]))
+    monkeypatch.setattr(MeaningReader, "again", lambda self, texts: z * [[1], [-1]])
     found, own = reader.generate_ids(z), hybrid.generate_ids(z)
     assert found[0] == own[0] and found[1] != own[1]
 
 
-def test_agreement_is_the_cosine_to_the_prefix(hybrid, inverter, texts, vectors):
+class Said(PrefixedCode):
+    """A code without a doubt, which says the texts that it was given."""
+
+    def __init__(self, encoder, texts):
+        super().__init__(encoder, np.eye(32, dtype=np.float32), 40, 0.2, 40)
+        self.said = {text: np.eye(8)[k % 8] * np.sqrt(8) for k, text in enumerate(texts)}
+
+    def write(self, ids):
+        return np.stack([self.said.get(tuple(row[1:-1]), np.ones(8)) for row in ids])
+
+    def generate_ids(self, z, num_beams=1):
+        known = np.stack(list(self.said.values()))
+        nearest = (self.code(z) @ known.T).argmax(1)
+        return [[*list(self.said)[k], self.config.eos_token_id] for k in nearest]
+
+
+def test_where_the_prefix_alone_was_moved_the_text_is_edited(inverter, texts, vectors):
+    """Towards the moved meaning; noise on all numbers, and a text's own vector, leave the code its word."""
+    model = Said(inverter.encoder, texts[:8])
+    reader, edited = MeaningReader(model, inverter, QUICK), []
+    own = reader.encode(inverter.text(texts[:8]))
+    moved = own.copy()
+    moved[:, :32] = 0.6 * own[:, :32] + 0.8 * np.roll(own[:, :32], 1, axis=0)
+    noisy = own + np.random.default_rng(0).normal(size=own.shape) * np.r_[[0.05] * 32, [0.04] * 8]
+    for z in (own, noisy.astype(np.float32), moved):
+        found = reader.generate_ids(z)
+        edited.append(int(reader.edited.sum()))
+        assert not reader.inverted.any() and (edited[-1] > 0 or found == model.generate_ids(z))
+    assert edited == [0, 0, 8]
+    said = [tuple(row[:-1]) for row in found]
+    target = unit(moved[:, :32])
+    assert said == edit(inverter, target, texts[:8])
+    assert ((embed(inverter, said) - embed(inverter, texts[:8])) * target).sum(1).min() > 0.005
+
+
+def test_what_a_text_has_for_a_vector_and_an_empty_one_none(hybrid, inverter, texts):
     reader = MeaningReader(hybrid, inverter)
     said = inverter.text(texts[:2])
-    prefix = reader.encode(said)[:, : len(reader.components)] @ reader.components.T
-    np.testing.assert_allclose(reader.agreement(prefix, [*said]), [1, 1], atol=1e-4)
-    assert reader.agreement(prefix[:1], [" "]).tolist() == [0.0]
+    np.testing.assert_allclose(reader.again([said[0], "", said[1]]), np.insert(reader.encode(said), 1, 0, 0), atol=1e-5)
 
 
 def test_trust_is_the_mean_probability_of_a_texts_pieces(hybrid, inverter, texts):

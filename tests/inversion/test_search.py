@@ -89,28 +89,28 @@ def test_what_stands_there_gains_nothing_and_the_encoder_is_as_it_was(inverter, 
 
 @pytest.mark.parametrize("gradient", [True, False])
 def test_each_place_has_its_own_pieces_and_no_special_one(inverter, texts, targets, gradient):
-    places, c = every_place(texts)[::3], inverter.config
+    c = inverter.config
     targets = np.roll(targets, 1, axis=0)  # at its own vector a text's gradient is nothing but rounding
-    found = alternatives(inverter, targets, texts, places, gradient)
-    assert found.shape == (len(places), ALTERNATIVES)
+    found = alternatives(inverter, targets, texts, gradient)
+    assert [pieces.shape for pieces in found] == [(len(text) + 1, ALTERNATIVES) for text in texts]
     special = {c.bos_token_id, c.eos_token_id, c.pad_token_id}
-    assert all(len(set(row)) == ALTERNATIVES and not special & set(row) for row in found.tolist())
-    alone = [alternatives(inverter, targets[k : k + 1], [texts[k]], [(0, t)], gradient)[0] for k, t in places]
-    assert np.mean(found == alone) > 0.95  # but for pieces that are nearly as good
-    assert alternatives(inverter, targets, texts, [], gradient).shape == (0, ALTERNATIVES)
+    every = np.concatenate(found)
+    assert all(len(set(row)) == ALTERNATIVES and not special & set(row) for row in every.tolist())
+    alone = [alternatives(inverter, targets[k : k + 1], [text], gradient)[0] for k, text in enumerate(texts)]
+    assert np.mean(every == np.concatenate(alone)) > 0.95  # but for pieces that are nearly as good
+    assert alternatives(inverter, targets[:0], [], gradient) == []
 
 
 def test_more_texts_than_are_read_at_once_keep_their_order(inverter, texts, targets):
-    many, theirs = (texts[:3] * 100)[:290], np.tile(targets[5:8], (100, 1))[:290]
-    places = [(k, k % 3) for k in range(0, 290, 7)]
-    found = alternatives(inverter, theirs, many, places, True)
-    few = alternatives(inverter, targets[5:8], texts[:3], [(k % 3, k % 3) for k, _ in places], True)
-    assert np.mean(found == few) > 0.95
+    many, theirs = texts[:3] * 50, np.tile(targets[5:8], (50, 1))
+    found = alternatives(inverter, theirs, many, True)
+    few = alternatives(inverter, targets[5:8], texts[:3], True)
+    assert np.mean(np.concatenate(found) == np.concatenate(few * 50)) > 0.95
 
 
 def test_a_black_box_tries_what_the_decoder_holds_likely(inverter, texts, targets):
     text, c = texts[2], inverter.config
-    found = alternatives(inverter, targets[:3], texts[:3], [(2, t) for t in range(len(text))], gradient=False)
+    found = alternatives(inverter, targets[:3], texts[:3], gradient=False)[2]
     for t in range(len(text)):
         prefix = torch.tensor([[c.bos_token_id, *text[:t]]], device=inverter.device)
         with torch.no_grad():
@@ -122,13 +122,13 @@ def test_a_black_box_tries_what_the_decoder_holds_likely(inverter, texts, target
 
 def test_a_white_box_tries_what_raises_the_cosine(inverter, texts, targets):
     """The pieces that it names gain more than the decoder's, when they are really put there."""
-    others, places = texts[8:], every_place(texts[8:])
+    others = texts[8:]
     before = (embed(inverter, others) * targets[:8]).sum(1)
 
     def gain(gradient: bool) -> float:
-        pieces = alternatives(inverter, targets[:8], others, places, gradient)[:, :3]
-        new = [((*others[k][:t], i, *others[k][t + 1 :]), k) for (k, t), row in zip(places, pieces, strict=True)
-               for i in row.tolist()]  # fmt: skip
+        pieces = alternatives(inverter, targets[:8], others, gradient)
+        new = [((*others[k][:t], i, *others[k][t + 1 :]), k) for k, t in every_place(others)
+               for i in pieces[k][t, :3].tolist()]  # fmt: skip
         owners = [k for _, k in new]
         return float(((embed(inverter, [text for text, _ in new]) * targets[owners]).sum(1) - before[owners]).mean())
 
@@ -136,11 +136,11 @@ def test_a_white_box_tries_what_raises_the_cosine(inverter, texts, targets):
 
 
 def test_the_prior_stands_against_odd_pieces(inverter, texts, targets, monkeypatch):
-    places, found = every_place(texts), []
-    black = alternatives(inverter, targets, texts, places, gradient=False)
+    found = []
+    black = np.concatenate(alternatives(inverter, targets, texts, gradient=False))
     for weight in (0.0, 0.3, 100.0):
         monkeypatch.setattr(search, "PRIOR", weight)
-        white = alternatives(inverter, targets, texts, places, gradient=True)
+        white = np.concatenate(alternatives(inverter, targets, texts, gradient=True))
         found.append(np.mean([row[0] in likely for row, likely in zip(white, black, strict=True)]))
     assert found[0] < found[1] < found[2] and found[2] > 0.9
 
@@ -192,15 +192,14 @@ def test_a_piece_is_exchanged_or_put_in_by_one_for_its_place(
     """The best piece of a place is tried most often, the last ones now and then."""
     monkeypatch.setattr(search, "EXCHANGE", shares[0])
     monkeypatch.setattr(search, "PUT_IN", shares[1])
-    text, asked = wordy[:9], []
+    text = wordy[:9]
 
-    def pieces(model, target, texts, places, gradient):
-        asked.extend(places)
-        return np.array([[1000 + 10 * t + rank for rank in range(8)] for _, t in places])
+    def pieces(model, target, texts, gradient):
+        assert texts == [text] and gradient
+        return [1000 + 10 * np.arange(10)[:, None] + np.arange(8)]  # put in at the end too
 
     monkeypatch.setattr(search, "alternatives", pieces)
     (found,) = changes(inverter, targets[:1], [[text]], 400, True, draw())
-    assert asked == [(0, t) for t in range(10)]  # put in at the end too
     seen = Counter()
     for made in found:
         (at,) = (t for t, i in enumerate(made) if i >= 1000)

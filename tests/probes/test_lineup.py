@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 from invlib.probes.lineup import lineup, packed
+from invlib.probes.robustness import prefix_of_size
 from invlib.training.train import train
 
 CONTROLS = [
@@ -30,5 +31,5 @@ def test_a_runs_models_stand_before_the_controls(run, tiny_settings, tiny_materi
 
 
 def test_packed_ids_have_as_few_bits_as_hold_a_text(tiny_settings, tiny_material):
-    made = packed(384, tiny_settings, tiny_material)
+    made = packed(384, prefix_of_size(tiny_material, 384), tiny_settings, tiny_material)
     assert made.capacity == tiny_settings.max_length - 1 and made.bits == 1

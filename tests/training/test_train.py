@@ -269,19 +269,6 @@ def test_checkpoints_of_other_settings_are_not_taken_up(run, tiny_settings, tiny
     assert trainings == [None, None]
 
 
-def test_checkpoints_from_before_a_setting_are_gone_on_with(run, tiny_settings, tiny_material, killed_after, trainings):
-    killed_after(7)
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny_settings, run, tiny_material)
-    begun = run / "models" / "att_pool_32" / "checkpoints" / "identity.json"
-    record = paths.read_json(begun)
-    record["settings"].pop("vector_noise")
-    paths.write_json(begun, record)
-    killed_after(None)
-    train(tiny_settings, run, tiny_material)
-    assert trainings[-1].endswith("checkpoint-5")
-
-
 def test_the_seed_decides_the_weights(run, tiny_settings, tiny_material):
     settings = replace(tiny_settings, epochs=1)
     names = []
