@@ -5,31 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from invlib.measures.intervals import bootstrap, proportion_interval
 from invlib.measures.similarity import unit
 
 
-@torch.no_grad()
-def bits_a_token(reference, ids: Sequence[Sequence[int]], batch_size: int = 64) -> np.ndarray:
+def bits_a_token(reference, ids: Sequence[Sequence[int]]) -> np.ndarray:
     """Cross-entropy of texts under the reference language model, bits a token, one entry a text.
 
     ids: word pieces of each text without [CLS], as `generate_ids` gives them; a generated end token counts. NaN for an
     empty text.
     """
-    c, found = reference.config, np.full(len(ids), np.nan)
-    filled = [k for k, row in enumerate(ids) if len(row)]
-    for start in range(0, len(filled), batch_size):
-        part = filled[start : start + batch_size]
-        rows = [torch.tensor([c.bos_token_id, *ids[k]]) for k in part]
-        input_ids = pad_sequence(rows, batch_first=True, padding_value=c.pad_token_id)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        out = reference(input_ids.to(reference.device), mask.to(reference.device))
-        nats = F.cross_entropy(reference.logits(out["states"].float()), out["labels"], reduction="none").cpu()
-        found[part] = [own.mean() / np.log(2) for own in nats.split([len(row) - 1 for row in rows])]
+    found, filled = np.full(len(ids), np.nan), [k for k, row in enumerate(ids) if len(row)]
+    z = reference.pooling.constant.expand(len(filled), -1)
+    nats = reference.token_log_probabilities(z, [ids[k] for k in filled])
+    found[filled] = [-np.mean(row) / np.log(2) for row in nats]
     return found
 
 

@@ -32,7 +32,7 @@ def test_bits_a_token_are_the_reference_models_cross_entropy(tiny_model, tiny_ma
     reference, data = tiny_model("no_vector"), tiny_material.dataset("test", layers=())
     found = teacher_forced(reference, data, top_k=(1,))
     ids = [data[k]["input_ids"][1:].tolist() for k in range(len(data))]
-    bits = bits_a_token(reference, ids, batch_size=5)
+    bits = bits_a_token(reference, ids)
     np.testing.assert_allclose(bits, found["nats"] / found["tokens"] / np.log(2), rtol=1e-5)
     assert np.isnan(bits_a_token(reference, [[], ids[0]])[0])
 
