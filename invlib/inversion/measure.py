@@ -13,7 +13,7 @@ from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.material import Material
 from invlib.inversion.candidates import Ids, embed, propose
 from invlib.inversion.invert import SURE, Chain, Inverted, invert
-from invlib.measures.intervals import bootstrap, proportion_interval
+from invlib.measures.intervals import bootstrap, proportion_interval, with_ends
 from invlib.measures.judge import Judge
 from invlib.measures.similarity import unit
 from invlib.measures.text import bleu, token_f1
@@ -66,11 +66,10 @@ def figures(model, found: Sequence[Ids], texts: Texts, judge: Judge | None = Non
     exact = np.array([a == b for a, b in zip(found, texts.ids, strict=True)], dtype=float)
     cosine = (embed(model, found) * unit(texts.vectors)).sum(1)
     decoded, reference = model.text(found), model.text(texts.ids)
-    (exact_low, exact_high), (f1_low, f1_high) = proportion_interval(exact), bootstrap(np.mean, f1, n=n_bootstrap)
     return {
         "n": len(texts), "bleu": bleu(decoded, reference),
-        "exact": float(exact.mean()), "exact_low": exact_low, "exact_high": exact_high,
-        "token_f1": float(f1.mean()), "token_f1_low": f1_low, "token_f1_high": f1_high,
+        **with_ends("exact", float(exact.mean()), *proportion_interval(exact)),
+        **with_ends("token_f1", float(f1.mean()), *bootstrap(np.mean, f1, n=n_bootstrap)),
         "cosine": float(cosine.mean()),
         "independent_cosine": float(judge.cosines(decoded, reference).mean()) if judge else None,
         "sure": float((cosine >= SURE).mean()),

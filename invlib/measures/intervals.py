@@ -1,7 +1,7 @@
 """How far a figure over headlines could move: 95 % intervals of means, ratios, shares and paired differences."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,11 @@ def proportion_interval(values: Sequence[float] | np.ndarray) -> list[float]:
         )
     interval = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
     return [float(interval.low), float(interval.high)]
+
+
+def with_ends(name: str, value, low, high) -> dict[str, Any]:
+    """A figure and its 95 % interval as three columns: name, name_low, name_high."""
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 class PairedDifference(NamedTuple):

@@ -8,7 +8,7 @@ import pandas as pd
 from invlib.encoders.batches import StatesDataset
 from invlib.measures.changed_vectors import with_noise
 from invlib.measures.channel import channel_bits, db_of_noise, noise_of_db
-from invlib.measures.intervals import bootstrap
+from invlib.measures.intervals import bootstrap, with_ends
 from invlib.measures.text import bleu
 from invlib.models.codec import Codec
 from invlib.probes.robustness import reconstruction_metrics
@@ -41,13 +41,13 @@ def efficiency(
         ids = model.generate_ids(z)
         found = reconstruction_metrics(model, z, dataset, n_bootstrap, ids)
         given = found["matches"]["exact"] * np.asarray(reference_bits)[: len(z)]
-        low, high = bootstrap(np.mean, given, n=n_bootstrap)
         limit = channel_bits(z.shape[1], noise)
         texts = model.text(ids), model.text(dataset.ids(len(z)))
         lines.append(
             {"snr_db": db_of_noise(noise), "noise": noise, "D": z.shape[1]} | found
-            | {"bleu_1": bleu(*texts, order=1) / 100, "exact_bits": float(given.mean()), "exact_bits_low": low}
-            | {"exact_bits_high": high, "channel_bits": limit, "efficiency": given.mean() / limit if limit else np.nan}
+            | {"bleu_1": bleu(*texts, order=1) / 100}
+            | with_ends("exact_bits", float(given.mean()), *bootstrap(np.mean, given, n=n_bootstrap))
+            | {"channel_bits": limit, "efficiency": given.mean() / limit if limit else np.nan}
         )  # fmt: skip
     return pd.DataFrame(lines)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from invlib.measures.intervals import bootstrap, proportion_interval, ratio
+from invlib.measures.intervals import bootstrap, proportion_interval, ratio, with_ends
 from invlib.measures.similarity import unit
 from invlib.measures.text import generated_matches
 from invlib.models.codec import Codec
@@ -59,12 +59,8 @@ def interventions(
         for side in whose:
             found = generated_matches(generated, references[side], model.config)
             counted = found["right"], found["positions"]
-            figures = {
-                "exact": (found["exact"].mean(), *proportion_interval(found["exact"])),
-                "pieces": (ratio(*counted), *bootstrap(ratio, *counted, n=n_bootstrap)),
-            }
-            for key, three in figures.items():
-                row |= {f"{key}_{side}{end}": x for end, x in zip(("", "_low", "_high"), three, strict=True)}
+            row |= with_ends(f"exact_{side}", found["exact"].mean(), *proportion_interval(found["exact"]))
+            row |= with_ends(f"pieces_{side}", ratio(*counted), *bootstrap(ratio, *counted, n=n_bootstrap))
             row[f"cosine_{side}"] = float((decoded * embeddings[side]).sum(1).mean())
         rows.append(row | {"n": len(z)})
     return pd.DataFrame(rows)

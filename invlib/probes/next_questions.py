@@ -20,7 +20,7 @@ import pandas as pd
 from invlib import paths
 from invlib.encoders.material import Material, encoded, load_material
 from invlib.evaluation.controls import find_reference, shuffled_vectors
-from invlib.measures.intervals import bootstrap, paired_difference, ratio
+from invlib.measures.intervals import bootstrap, paired_difference, ratio, with_ends
 from invlib.measures.similarity import rank_correlation, rank_correlation_interval
 from invlib.measures.text import recovered_bits, teacher_forced
 from invlib.models.model import InvertibleSentenceModel
@@ -207,11 +207,6 @@ class Questions:
                     not_possible[f"{line.question.words}: not possible with these headlines: {error}"] = None
         for why in not_possible:
             print(why, flush=True)
-
-
-def with_ends(name: str, value, low, high) -> dict[str, Any]:
-    """A figure and its 95 % interval as three columns: name, name_low, name_high."""
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def main(argv: list[str] | None = None) -> None:

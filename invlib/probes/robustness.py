@@ -9,7 +9,7 @@ from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.encoders.material import Material
 from invlib.measures.changed_vectors import quantized, with_noise
-from invlib.measures.intervals import bootstrap, proportion_interval, ratio
+from invlib.measures.intervals import bootstrap, proportion_interval, ratio, with_ends
 from invlib.measures.similarity import rank_correlation, rank_correlation_interval
 from invlib.measures.text import generated_matches
 from invlib.models.codec import Codec
@@ -127,12 +127,9 @@ def two_virtues(model: Codec, dataset: StatesDataset, n_bootstrap: int = 1000) -
     """exact_match, and rank_correlation of the vectors' cosines with the encoder's own; each with _low and _high; n."""
     z = model.vectors_of(dataset)
     exact = generated_matches(model.generate_ids(z), dataset.ids(), model.config)["exact"]
-    ends = proportion_interval(exact), rank_correlation_interval(z, dataset.sentence, n_bootstrap)
-    values = {"exact_match": float(exact.mean()), "rank_correlation": rank_correlation(z, dataset.sentence)}
-    found: dict[str, float] = {"n": len(z)}
-    for (name, value), (low, high) in zip(values.items(), ends, strict=True):
-        found |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return found
+    agreement = rank_correlation(z, dataset.sentence), *rank_correlation_interval(z, dataset.sentence, n_bootstrap)
+    found = {"n": len(z)} | with_ends("exact_match", float(exact.mean()), *proportion_interval(exact))
+    return found | with_ends("rank_correlation", *agreement)
 
 
 def best_per_level(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
@@ -157,13 +154,11 @@ def summary_metrics(
     z, spread, sentence = model.vectors_of(dataset), model.vectors_of(train).std(0), dataset.sentence
     clean = reconstruction_metrics(model, z, dataset, n_bootstrap)
     noisy = reconstruction_metrics(model, with_noise(z, spread, noise), dataset, n_bootstrap)
-    figures = {
-        "generated_accuracy": (clean["generated_accuracy"], clean["low"], clean["high"]),
-        "exact_match": (clean["exact_match"], clean["exact_low"], clean["exact_high"]),
-        "rank_correlation": (rank_correlation(z, sentence), *rank_correlation_interval(z, sentence, n_bootstrap)),
-        "noisy_accuracy": (noisy["generated_accuracy"], noisy["low"], noisy["high"]),
-    }
-    named = {
-        f"{key}{end}": x for key, three in figures.items() for end, x in zip(("", "_low", "_high"), three, strict=True)
-    }
-    return named | {"n": len(z), "matches": clean["matches"], "noisy_matches": noisy["matches"]}
+    agreement = rank_correlation(z, sentence), *rank_correlation_interval(z, sentence, n_bootstrap)
+    return {
+        **with_ends("generated_accuracy", clean["generated_accuracy"], clean["low"], clean["high"]),
+        **with_ends("exact_match", clean["exact_match"], clean["exact_low"], clean["exact_high"]),
+        **with_ends("rank_correlation", *agreement),
+        **with_ends("noisy_accuracy", noisy["generated_accuracy"], noisy["low"], noisy["high"]),
+        "n": len(z), "matches": clean["matches"], "noisy_matches": noisy["matches"],
+    }  # fmt: skip

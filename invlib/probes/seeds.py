@@ -20,11 +20,10 @@ import pandas as pd
 
 from invlib import paths
 from invlib.encoders.material import Material, load_material
-from invlib.measures.intervals import ratio
+from invlib.measures.intervals import ratio, with_ends
 from invlib.measures.similarity import rank_correlation
 from invlib.measures.text import teacher_forced
 from invlib.models.model import InvertibleSentenceModel
-from invlib.probes.next_questions import with_ends
 from invlib.probes.robustness import reconstruction_metrics
 from invlib.settings import MODEL_GROUPS, Settings, check, load_preset, row_names, select_row
 from invlib.training.record import TrainingRecord, identity_of

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from invlib import paths
+from invlib.measures.intervals import with_ends
 from invlib.measures.metrics import METRICS
 from invlib.rows import ROWS, model_name
 
@@ -125,8 +126,7 @@ def virtues(folder: str | Path, published: Path | None = None) -> pd.DataFrame:
             line: dict = {"label": name + words}
             ends = row.get("ci95") or {}
             for key in ("exact_match", "rank_correlation"):
-                low, high = ends.get(key) or (None, None)
-                line |= {key: row[key], f"{key}_low": low, f"{key}_high": high}
+                line |= with_ends(key, row[key], *(ends.get(key) or (None, None)))
             if name not in known and not pd.isna([row["exact_match"], row["rank_correlation"]]).any():
                 lines.append(line)
     return pd.DataFrame(lines)
