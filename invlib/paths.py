@@ -94,24 +94,35 @@ def saved_models() -> dict[str, Path]:
     return own | {f"{m.parents[2].name}: {m.parent.name}": m.parent for m in found}
 
 
-def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text under a temporary name, then rename: a reader sees the old file or the new one."""
+@contextmanager
+def renamed(path: str | Path) -> Iterator[Path]:
+    """A temporary name to write under, renamed to `path` when the block ends: a reader sees the old file or the new.
+
+    The folder is made where it is missing; where the block fails, what it wrote is removed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write UTF-8 text by `renamed`."""
+    with renamed(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return Path(path)
 
 
 def copy_file(source: str | Path, path: str | Path) -> Path:
-    """Copy a file as `write_text` writes one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.copyfile(source, partial)
-    os.replace(partial, path)
-    return path
+    """Copy a file by `renamed`."""
+    with renamed(path) as partial:
+        shutil.copyfile(source, partial)
+    return Path(path)
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(OSError, match="killed"):
         write_text(path, "half")
-    assert read_json(path) == {"old": 1}
+    assert read_json(path) == {"old": 1} and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_log_grows_by_a_line(run):

@@ -1,6 +1,5 @@
 """What all commands have in common: chunks, progress, and an output that takes its name when it is whole."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
+
+from invlib import paths
 
 if TYPE_CHECKING:  # torch takes seconds
     from invlib.models.model import InvertibleSentenceModel
@@ -47,13 +48,8 @@ def folder_of(model: "InvertibleSentenceModel") -> Path:
 @contextmanager
 def renamed_when_whole(file: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes its name when the block ends, and is gone where the block fails."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("wb") as out:
-            yield out
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with paths.renamed(file) as unfinished, unfinished.open("wb") as out:
+        yield out
 
 
 def part_of(vectors: Path, start: int) -> np.ndarray:

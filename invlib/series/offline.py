@@ -1,12 +1,13 @@
 """The part of run_offline.sh that is Python: `unpack` the encoder of a bundle, `collect` what a run made."""
 
-import os
 import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+
+from invlib import paths
 
 ARCHIVES, ARCHIVE = 4, 15_000_000  # at most so many come back, each of so many bytes of files
 WEIGHTS = ("models", "language_models", "checkpoints")  # folders of a run whose weights stay on the machine
@@ -52,13 +53,12 @@ def collect(run: Path, out: Path) -> list[str]:
             room[place] -= size
     out.mkdir(parents=True, exist_ok=True)
     for n, share in enumerate(shares, start=1):
-        archive, partial = out / f"run-{n}.tar.gz", out / f".run-{n}.part"
+        archive = out / f"run-{n}.tar.gz"
         archive.unlink(missing_ok=True)  # an earlier run's
         if share:
-            with tarfile.open(partial, "w:gz") as tar:
+            with paths.renamed(archive) as partial, tarfile.open(partial, "w:gz") as tar:
                 for file in share:
                     tar.add(file, f"{run.name}/{file.relative_to(run)}")
-            os.replace(partial, archive)
     return left_out
 
 

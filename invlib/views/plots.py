@@ -1,8 +1,6 @@
 """Figures: each function draws on an `ax`, names its axes with units, and returns the `ax`."""
 
-import io
 import itertools
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,13 +51,9 @@ def save_figure(fig: Figure, name: str, run: str | Path | None = None) -> Path:
 
 
 def write_png(fig: Figure, path: Path) -> Path:
-    """Write a figure under a temporary name, rename it, and return its path."""
-    picture = io.BytesIO()
-    fig.savefig(picture, format="png", metadata={"Software": None})  # no version in it: same figure, same bytes
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(picture.getvalue())
-    os.replace(partial, path)
+    """Write a figure by `paths.renamed`, and return its path."""
+    with paths.renamed(path) as partial:
+        fig.savefig(partial, format="png", metadata={"Software": None})  # no version in it: same figure, same bytes
     return path
 
 
