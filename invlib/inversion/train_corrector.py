@@ -69,13 +69,12 @@ class CorrectorTrainer(TimedTrainer):
         loss = reconstruction_loss(model, output, self.settings.sampled_negatives, self.hard_negatives)
         return (loss, output) if return_outputs else loss
 
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        model, ids = self.model.eval(), (eval_dataset or self.eval_dataset).ids()
+    def evaluate(self, ignore_keys=None):
+        texts = [tuple(row[1:-1]) for row in self.eval_dataset.ids()]
         with self.clock.paused():
-            texts, noise = [tuple(row[1:-1]) for row in ids], self.settings.vector_noise
-            figures = corrected_greedily(model, texts, CHECKED_ROUNDS, noise)
-        result = {f"{metric_key_prefix}_loss": 1 - figures[-1]["cosine"], "rounds": figures}
-        self.log({f"{metric_key_prefix}_loss": result[f"{metric_key_prefix}_loss"]})
+            figures = corrected_greedily(self.model.eval(), texts, CHECKED_ROUNDS, self.settings.vector_noise)
+        result = {"eval_loss": 1 - figures[-1]["cosine"], "rounds": figures}
+        self.log({"eval_loss": result["eval_loss"]})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
         return result
 

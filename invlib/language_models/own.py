@@ -110,13 +110,13 @@ class LanguageModelTrainer(TimedTrainer):
         loss = F.cross_entropy(logits, torch.searchsorted(candidates, labels))
         return (loss, {}) if return_outputs else loss
 
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+    def evaluate(self, ignore_keys=None):
         """Cross-entropy (nats a token) and next-token accuracy on the validation headlines, each by itself."""
         self.model.eval()
         scores = unconditional_scores(self.model, self.headlines, self.bos_token_id)
         result = {
-            f"{metric_key_prefix}_loss": float(scores.nats.sum() / scores.tokens.sum()),
-            f"{metric_key_prefix}_accuracy": float(scores.correct.sum() / scores.tokens.sum()),
+            "eval_loss": float(scores.nats.sum() / scores.tokens.sum()),
+            "eval_accuracy": float(scores.correct.sum() / scores.tokens.sum()),
             "minutes": self.clock.seconds / 60,
         }
         self.log(result)

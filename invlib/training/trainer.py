@@ -131,16 +131,16 @@ class InvertibleTrainer(TimedTrainer):
         previous = exchange_pieces(ids, mask, s.previous_dropout) if s.previous_dropout else ids
         return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector, "previous_ids": previous}
 
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+    def evaluate(self, ignore_keys=None):
         """Cross-entropy over all word pieces (nats a token) and next-token accuracy on the validation headlines."""
         with torch.autocast(self.args.device.type, torch.bfloat16, self.args.bf16):
-            found = teacher_forced(self.model, eval_dataset or self.eval_dataset, top_k=(1,))
+            found = teacher_forced(self.model, self.eval_dataset, top_k=(1,))
         with self.clock.paused():
             bertscore_f1 = self.bertscore(found["sentence_embedding"])
         result = {
-            f"{metric_key_prefix}_loss": ratio(found["nats"], found["tokens"]),
-            f"{metric_key_prefix}_accuracy": ratio(found["hits_1"], found["tokens"]),
-            f"{metric_key_prefix}_bertscore_f1": bertscore_f1,
+            "eval_loss": ratio(found["nats"], found["tokens"]),
+            "eval_accuracy": ratio(found["hits_1"], found["tokens"]),
+            "eval_bertscore_f1": bertscore_f1,
             "sent_sim_loss": float(np.mean(self.sent_sim)) if self.sent_sim else None,
             "sent_sim_seconds": self.sent_sim_seconds,
         }
