@@ -27,7 +27,7 @@ from invlib.measures.scorers import bertscore, paraphrase_similarity, scorer_nam
 from invlib.measures.similarity import recall_at_k
 from invlib.measures.text import TOP_K, generated_matches, recovered_bits, teacher_forced, token_f1
 from invlib.measures.timing import REPEATS
-from invlib.models.codec import Codec
+from invlib.models.codec import Codec, fitting
 from invlib.models.model import InvertibleSentenceModel
 from invlib.settings import Settings
 from invlib.training.record import TrainingRecord, model_hash
@@ -264,7 +264,7 @@ def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring
     seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in models}
     for turn in range(REPEATS + 1):
         for name, model in models.items():
-            texts = encodable(model, m.dataset(model).ids(TIMED))
+            texts = fitting(model, model.text(m.dataset(model).ids(TIMED)))  # '[UNK]' or a cut word may grow
             started = time.perf_counter()
             vectors = model.encode(texts)
             encoded = time.perf_counter()
@@ -283,10 +283,3 @@ def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring
         }
         for name, (encode, decode) in seconds.items()
     }  # fmt: skip
-
-
-def encodable(model: Codec, ids: list[list[int]]) -> list[str]:
-    """The texts of those headlines that can be encoded again: '[UNK]' or a word that was cut may need more pieces."""
-    texts = model.text(ids)
-    lengths = [len(row) for row in model.encoder.tokenizer(texts)["input_ids"]]
-    return [text for text, n in zip(texts, lengths, strict=True) if 2 < n <= model.config.max_length]

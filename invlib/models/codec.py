@@ -122,6 +122,12 @@ class Codec:
         return z
 
 
+def fitting(model: Codec, texts: Sequence[str]) -> list[str]:
+    """The texts that the model can encode: neither empty nor too long for it."""
+    ids = model.encoder.tokenizer(list(texts), verbose=False)["input_ids"] if len(texts) else []
+    return [text for text, row in zip(texts, ids, strict=True) if 3 <= len(row) <= model.config.max_length]
+
+
 def split(rows: Any, batch_size: int) -> list:
     """The rows in parts of `batch_size`, the last one smaller; ValueError for a batch size below 1."""
     if batch_size < 1:

@@ -16,7 +16,7 @@ import torch
 from invlib.measures.changed_vectors import with_noise
 from invlib.measures.channel import db_of_noise
 from invlib.measures.similarity import unit
-from invlib.models.codec import Codec
+from invlib.models.codec import Codec, fitting
 from invlib.models.packed_ids import PackedIds
 from invlib.probes.between_vectors import share_differing
 
@@ -82,12 +82,6 @@ class Space:
         if len(texts) < 3:
             raise ValueError(f"{label}: {len(texts)} of the texts fit {name}; give at least 3")
         return cls(name, model, Embedded(tuple(texts), model.encode(texts), label))
-
-
-def fitting(model: Codec, texts: Sequence[str]) -> list[str]:
-    """The texts that the model can encode: neither empty nor too long for it."""
-    ids = model.encoder.tokenizer(list(texts), verbose=False)["input_ids"] if len(texts) else []
-    return [text for text, row in zip(texts, ids, strict=True) if 3 <= len(row) <= model.config.max_length]
 
 
 # One vector after another

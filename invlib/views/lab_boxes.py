@@ -18,7 +18,7 @@ from invlib.data.headlines import usable
 from invlib.inversion.invert import Chain
 from invlib.measures.changed_vectors import with_noise
 from invlib.measures.channel import db_of_noise
-from invlib.models.codec import Codec, split
+from invlib.models.codec import Codec, fitting, split
 from invlib.models.model import InvertibleSentenceModel
 from invlib.models.text_code import TextCode
 from invlib.probes.latent import (
@@ -27,7 +27,6 @@ from invlib.probes.latent import (
     Space,
     decode_along,
     direction,
-    fitting,
     interpolate,
     vector_of,
 )
