@@ -27,9 +27,9 @@ from invlib.probes.latent import (
     exchange,
 )
 from invlib.probes.race import Attempt
-from invlib.views.lab_parts import Cell, figure, line_of_text, table_html
+from invlib.views.lab_parts import figure, line_of_text
 from invlib.views.plots import label_axes, literal
-from invlib.views.reconstruction import compare, compare_texts
+from invlib.views.reconstruction import Cell, compare, compare_texts, table_html
 
 DECIBELS = (20, 14, 8, 4, 0)
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)

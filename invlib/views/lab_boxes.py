@@ -44,8 +44,8 @@ from invlib.views.lab_controls import (
     slider,
     text_field,
 )
-from invlib.views.lab_parts import Cell, error_html, line_of_text, png, table_html
-from invlib.views.reconstruction import compare_texts
+from invlib.views.lab_parts import error_html, line_of_text, png
+from invlib.views.reconstruction import Cell, compare_texts, table_html
 
 LARGEST = 2000  # texts of an own file that are encoded
 WAYS = ("between the two sentences", "noise on the first")

@@ -17,8 +17,9 @@ from invlib.probes.between_vectors import share_differing
 from invlib.probes.latent import Plane, Space, plane
 from invlib.views.lab import headlines_are
 from invlib.views.lab_controls import NAMED, WIDE, answering, choice, slider
-from invlib.views.lab_parts import figure, line_of_text, png, table_html
+from invlib.views.lab_parts import figure, line_of_text, png
 from invlib.views.plots import label_axes, literal
+from invlib.views.reconstruction import table_html
 
 TOPICS = 5
 COLOURS = ("length", "topic", "pieces right")  # what a point's colour can say

@@ -1,7 +1,6 @@
-"""What the answers of the lab are made of: tables and lines of HTML, and figures in the workbook's style."""
+"""What the answers of the lab are made of: lines of HTML, and figures in the workbook's style."""
 
 import io
-from collections.abc import Mapping, Sequence
 from html import escape
 
 import matplotlib.pyplot as plt
@@ -9,22 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from invlib.views.plots import STYLE
-from invlib.views.reconstruction import NO_FORMULA, Reconstruction, legend_of, view_html
-
-Cell = str | Reconstruction
-
-
-def table_html(rows: Sequence[Mapping[str, Cell]], marked: Sequence[int] = (), legend: bool = False) -> str:
-    """Rows of {column: text or Reconstruction} as an HTML table; rows `marked` by their number stand out."""
-    cell = "style='text-align:left;vertical-align:top;padding:2px 8px;line-height:1.4'"
-    head = "".join(f"<th {cell}>{escape(name)}</th>" for name in rows[0]) if rows else ""
-    body = ""
-    for k, row in enumerate(rows):
-        look = " style='background:#fff3cd;color:#111;font-weight:600'" if k in marked else ""
-        shown = [view_html(value) if isinstance(value, Reconstruction) else escape(value) for value in row.values()]
-        body += f"<tr{look}>" + "".join(f"<td {cell}>{html}</td>" for html in shown) + "</tr>"
-    table = f"<table {NO_FORMULA}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return table + (legend_of(rows) if legend else "")
+from invlib.views.reconstruction import NO_FORMULA
 
 
 def line_of_text(text: str) -> str:

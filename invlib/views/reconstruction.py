@@ -49,6 +49,9 @@ class Reconstruction:
         return self.marks.count("right")
 
 
+Cell = str | Reconstruction
+
+
 def reconstruct_texts(model: Codec, texts: Sequence[str], num_beams: int = 1, **search) -> list[Reconstruction]:
     """Encode sentences, decode their vectors, and compare; ValueError for an empty or over-long sentence.
 
@@ -95,23 +98,31 @@ def view_html(reconstruction: Reconstruction) -> str:
     return f"<span {NO_FORMULA}>{spans or '<small>(an empty text)</small>'}</span>"
 
 
-def views_table(rows: Sequence[Mapping[str, "str | Reconstruction"]]) -> str:
-    """Rows of {column: text or Reconstruction} as an HTML table with the legend below; a text is escaped."""
+def table_html(
+    rows: Sequence[Mapping[str, Cell]], marked: Sequence[int] = (), legend: bool = False,
+    look: str = ";padding:2px 8px;line-height:1.4",
+) -> str:  # fmt: skip
+    """Rows of {column: text or Reconstruction} as an HTML table; rows `marked` by their number stand out.
+
+    A text is escaped. legend: what the marks mean, and the lines where a reconstruction has probabilities.
+    """
+    cell = f"style='text-align:left;vertical-align:top{look}'"
+    head = "".join(f"<th {cell}>{escape(name)}</th>" for name in rows[0]) if rows else ""
+    body = ""
+    for k, row in enumerate(rows):
+        stands_out = " style='background:#fff3cd;color:#111;font-weight:600'" if k in marked else ""
+        shown = [view_html(value) if isinstance(value, Reconstruction) else escape(value) for value in row.values()]
+        body += f"<tr{stands_out}>" + "".join(f"<td {cell}>{html}</td>" for html in shown) + "</tr>"
+    table = f"<table {NO_FORMULA}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    lines = any(getattr(value, "probabilities", None) is not None for row in rows for value in row.values())
+    return table + (LEGEND + LEGEND_OF_LINES * lines) * legend
+
+
+def views_table(rows: Sequence[Mapping[str, Cell]]) -> str:
+    """`table_html` of a notebook, with the legend below."""
     if not rows:
         raise ValueError("no rows to show; give at least one")
-    cell = "style='text-align:left;vertical-align:top'"
-    head = "".join(f"<th {cell}>{escape(name)}</th>" for name in rows[0])
-    body = ""
-    for row in rows:
-        shown = [view_html(value) if isinstance(value, Reconstruction) else escape(value) for value in row.values()]
-        body += "<tr>" + "".join(f"<td {cell}>{html}</td>" for html in shown) + "</tr>"
-    return f"<table {NO_FORMULA}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{legend_of(rows)}"
-
-
-def legend_of(rows: Sequence[Mapping[str, "str | Reconstruction"]]) -> str:
-    """What the marks of these rows mean, and the lines where a reconstruction has probabilities."""
-    lines = [v for row in rows for v in row.values() if isinstance(v, Reconstruction) and v.probabilities is not None]
-    return LEGEND + LEGEND_OF_LINES * bool(lines)
+    return table_html(rows, legend=True, look="")
 
 
 def reconstruction_box(models: Mapping[str, Codec], text: str, num_beams: int = 5):
