@@ -54,22 +54,21 @@ WAYS = ("between the two sentences", "noise on the first")
 def sentence_box(spaces: Sequence[Space], text: str) -> widgets.VBox:
     """Type a sentence: its vector, what is decoded, and each piece's probability."""
     sentence, space = text_field("sentence", text), choice(spaces)
-    shown, image = widgets.HTML(layout=WIDE), widgets.Image(format="png", width=1100)
+    image = widgets.Image(format="png", width=1100)
 
     def work() -> str:
         html = lab.sentence_html(space.value, sentence.value)
         image.value = png(lab.vector_figure(space.value, sentence.value))
         return html
 
-    answering(shown, work, sentence, space)
-    return widgets.VBox([sentence, space, shown, image])
+    return answering(work, sentence, space, below=[image])
 
 
 def line_box(spaces: Sequence[Space], a: str, b: str, steps: int = 21) -> widgets.VBox:
     """Two sentences and a slider along the line between their vectors; all its texts are decoded at once."""
     first, second, space = text_field("first", a), text_field("second", b), choice(spaces)
     step = widgets.IntSlider(value=steps // 2, max=steps - 1, description="step", layout=WIDE, style=NAMED)
-    shown, image = widgets.HTML(layout=WIDE), widgets.Image(format="png", width=650)
+    image = widgets.Image(format="png", width=650)
 
     @lru_cache(maxsize=8)
     def line(name: str, a: str, b: str) -> Line:
@@ -81,28 +80,24 @@ def line_box(spaces: Sequence[Space], a: str, b: str, steps: int = 21) -> widget
         found = line(space.value.name, first.value, second.value)
         return lab.step_html(found, step.value, space.value)
 
-    answering(shown, work, first, second, space, step)
-    return widgets.VBox([first, second, space, step, shown, image])
+    return answering(work, first, second, space, step, below=[image])
 
 
 def noise_box(spaces: Sequence[Space], text: str, decibels: float = 8, code: TextCode | None = None) -> widgets.VBox:
     """A sentence and a level of noise: eight samples around its vector; with a `code`, the sentence's own bits too."""
     sentence, space = text_field("sentence", text), choice(spaces)
     level, draw = slider("SNR (dB)", decibels, -6, 30, 1), widgets.BoundedIntText(description="draw", style=NAMED)
-    shown = widgets.HTML(layout=WIDE)
 
     def work() -> str:
         return lab.samples_html(space.value, sentence.value, level.value, seed=draw.value, code=code)
 
-    answering(shown, work, sentence, space, level, draw)
-    return widgets.VBox([sentence, space, level, draw, shown])
+    return answering(work, sentence, space, level, draw)
 
 
 def exchange_box(space: Space, a: str, b: str) -> widgets.VBox:
     """Two sentences: each one's prefix with each one's code."""
-    first, second, shown = text_field("first", a), text_field("second", b), widgets.HTML(layout=WIDE)
-    answering(shown, lambda: lab.exchange_html(space, first.value, second.value), first, second)
-    return widgets.VBox([first, second, shown])
+    first, second = text_field("first", a), text_field("second", b)
+    return answering(lambda: lab.exchange_html(space, first.value, second.value), first, second)
 
 
 def pairs_of(text: str) -> list[tuple[str, str]]:
@@ -120,7 +115,7 @@ def direction_box(spaces: Sequence[Space], text: str, pairs: Sequence[tuple[str,
     """A sentence, pairs that make a direction, and the strength with which it is added."""
     sentence = text_field("sentence", text)
     examples = lines_field("before | after", "\n".join(" | ".join(pair) for pair in pairs))
-    strength, shown = slider("strength", 1.0, -3, 3, 0.25), widgets.HTML(layout=WIDE)
+    strength = slider("strength", 1.0, -3, 3, 0.25)
 
     @lru_cache(maxsize=8)
     def directions(text: str) -> list[np.ndarray]:
@@ -135,14 +130,13 @@ def direction_box(spaces: Sequence[Space], text: str, pairs: Sequence[tuple[str,
             rows.append({"vector": s.name, "strength 0": before, f"strength {strength.value:g}": moved})
         return table_html(rows, legend=True)
 
-    answering(shown, work, sentence, examples, strength)
-    return widgets.VBox([sentence, examples, strength, shown])
+    return answering(work, sentence, examples, strength)
 
 
 def neighbours_box(space: Space, text: str, k: int = 5) -> widgets.VBox:
     """A sentence and its neighbours among the headlines at hand or the texts of an own file."""
     sentence, file, column = text_field("sentence", text), text_field("own file"), text_field("its column")
-    bar, shown = widgets.IntProgress(description="encoding", style=NAMED), widgets.HTML(layout=WIDE)
+    bar = widgets.IntProgress(description="encoding", style=NAMED)
 
     @lru_cache(maxsize=4)
     def own(path: Path, column: str, changed: int) -> Space:  # changed: when, so that an edited file is read anew
@@ -162,14 +156,13 @@ def neighbours_box(space: Space, text: str, k: int = 5) -> widgets.VBox:
             raise ValueError(f"{name!r} is no file, seen from {Path.cwd()}; give the path of a CSV, TSV or text file")
         return lab.neighbours_html(own(path, column.value.strip(), path.stat().st_mtime_ns), sentence.value, k)
 
-    answering(shown, work, sentence, file, column)
-    return widgets.VBox([sentence, file, column, bar, shown])
+    return answering(work, sentence, file, column, above=[sentence, file, column, bar])
 
 
 def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:
     """Several kinds of vector under one slider: the share of the way to another sentence, or noise."""
     first, second, way = text_field("first", a), text_field("second", b), widgets.ToggleButtons(options=WAYS)
-    amount, shown = slider("amount", 0.5, 0, 1, 0.05), widgets.HTML(layout=WIDE)
+    amount = slider("amount", 0.5, 0, 1, 0.05)
 
     def work() -> str:
         texts, share = [], amount.value
@@ -185,8 +178,7 @@ def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:
             caption = f"noise of {share:.2f} standard deviations" + (f", {db_of_noise(share):.0f} dB" if share else "")
         return line_of_text(caption) + lab.beside_html(spaces, texts)
 
-    answering(shown, work, first, second, way, amount)
-    return widgets.VBox([first, second, way, amount, shown])
+    return answering(work, first, second, way, amount)
 
 
 def models_box(folders: Mapping[str, Path], text: str) -> widgets.VBox:
@@ -199,14 +191,13 @@ def models_box(folders: Mapping[str, Path], text: str) -> widgets.VBox:
         widgets.Dropdown(options=names, value=names[min(k, len(names) - 1)], description=f"model {k + 1}", style=NAMED)
         for k in range(2)
     ]
-    sentence, shown = text_field("sentence", text), widgets.HTML(layout=WIDE)
+    sentence = text_field("sentence", text)
     loaded = lru_cache(maxsize=4)(InvertibleSentenceModel.from_pretrained)
 
     def work() -> str:
         return lab.models_html({menu.value: loaded(folders[menu.value]) for menu in pick}, sentence.value)
 
-    answering(shown, work, sentence, *pick)
-    return widgets.VBox([*pick, sentence, shown])
+    return answering(work, *pick, sentence)
 
 
 def race_box(model, text: str, chain: Chain | None = None) -> widgets.VBox:

@@ -34,8 +34,14 @@ def choice(spaces: Sequence[Space]) -> widgets.Dropdown:
     return widgets.Dropdown(options=[(s.name, s) for s in spaces], description="vector", style=NAMED)
 
 
-def answering(shown: widgets.HTML, work: Callable[[], str], *controls: widgets.Widget) -> Callable[..., None]:
-    """Show what `work` returns now and whenever one of the controls changes; what it finds wrong, in words."""
+def answering(
+    work: Callable[[], str], *controls: widgets.Widget, above: Sequence[widgets.Widget] = (), below: Sequence = ()
+) -> widgets.VBox:
+    """A box that shows what `work` returns, now and whenever a control changes; what it finds wrong, in words.
+
+    above, below: what stands there in the box; above are the controls, where nothing else is given.
+    """
+    shown = widgets.HTML(layout=WIDE)
 
     def answer(_=None) -> None:
         try:
@@ -46,7 +52,7 @@ def answering(shown: widgets.HTML, work: Callable[[], str], *controls: widgets.W
     for control in controls:
         control.observe(answer, names="value")
     answer()
-    return answer
+    return widgets.VBox([*(above or controls), shown, *below])
 
 
 def sentences_of(text: str) -> list[str]:

@@ -115,7 +115,7 @@ def map_box(spaces: Sequence[Space]) -> widgets.VBox:
     x, y = slider("x", 0, -end, end, end / 50), slider("y", 0, -end, end, end / 50)
     headline = widgets.Dropdown(description="headline", layout=WIDE, style=NAMED)
     by = widgets.Dropdown(options=COLOURS, description="colour", style=NAMED)
-    shown, image = widgets.HTML(layout=WIDE), widgets.Image(format="png", width=850)
+    image = widgets.Image(format="png", width=850)
     drawn: list[Figure] = []  # the figure in the image
 
     def here() -> Plane:
@@ -153,9 +153,8 @@ def map_box(spaces: Sequence[Space]) -> widgets.VBox:
     list_headlines()
     space.observe(list_headlines, names="value")
     headline.observe(choose, names="value")
-    answering(shown, work, space, x, y, by)
+    box = answering(work, space, x, y, by, above=[space, headline, by, x, y], below=[image])
     clicks = Event(source=image, watched_events=["click"])
     clicks.on_dom_event(click)
-    box = widgets.VBox([space, headline, by, x, y, shown, image])
     box.clicks = clicks  # lives as long as the box
     return box
