@@ -1,7 +1,7 @@
 """What the smoothness card measures every system on: the same headlines, pairs, judge and language model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,6 @@ class CardData:
     n_bootstrap: int = 1000
     seed: int = 0
     asked: int = 2
-    _seen: dict = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(
@@ -76,10 +75,8 @@ class CardData:
         return self.train[: min(SCALE, 15 * self.n)]
 
     def seen(self, system: System) -> np.ndarray:
-        """A system's vectors of `some`, (M, D), computed once."""
-        if system not in self._seen:
-            self._seen[system] = system.encode(self.some)
-        return self._seen[system]
+        """A system's vectors of `some`, (M, D)."""
+        return system.encode(self.some)
 
     def scale(self, system: System) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each number of a system's vectors, (D,) each."""

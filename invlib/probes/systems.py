@@ -96,7 +96,7 @@ def with_chain(model, chain: Chain, batch: int = 64) -> System:
         found = [one for start in range(0, len(z), batch) for one in invert(model, z[start : start + batch], chain)]
         return model.text([one.best for one in found])
 
-    return System(model.encode, decode, costly=True)
+    return System(remembering(model.encode), decode, costly=True)
 
 
 def plain(encoder: FrozenEncoder, max_length: int) -> Callable[[Sequence[str]], np.ndarray]:
