@@ -54,7 +54,7 @@ def has(run: Path, need: str) -> bool:
     if need != "models":
         return (run / need).exists()
     records = (read_json(file) for file in sorted(run.glob("models/*/training.json")))
-    return any(r.get("purpose", "study") == "study" and r["settings"].get("row") != "no_vector" for r in records)
+    return any(r.get("purpose", "study") == "study" and r["settings"]["row"] != "no_vector" for r in records)
 
 
 def unmade(run: str | int | Path | None, *needs: str) -> bool:

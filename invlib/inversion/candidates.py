@@ -44,7 +44,7 @@ def embed(model, texts: Sequence[Sequence[int]]) -> np.ndarray:
     """
     out = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
     order = np.argsort([len(text) for text in texts], kind="stable")
-    for part in split(order, batch_size(model)) if len(texts) else ():
+    for part in split(order, batch_size(model)):
         found = read(model, [texts[i] for i in part]).sentence_embedding
         out[part] = torch.nn.functional.normalize(found, dim=-1).float().cpu().numpy()
     return out
@@ -91,7 +91,7 @@ def log_probabilities(model, z: np.ndarray, texts: Sequence[Ids]) -> np.ndarray:
     c, out = model.config, np.zeros(len(texts), dtype=np.float32)
     _ = model.encoder  # a model that was loaded has the decoder's words from it
     order = np.argsort([len(text) for text in texts], kind="stable")
-    for part in split(order, batch_size(model)) if len(texts) else ():
+    for part in split(order, batch_size(model)):
         batch = model.encoder.pad([[c.bos_token_id, *texts[i], c.eos_token_id] for i in part])
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
         vectors = torch.from_numpy(z[part]).to(model.device, model.dtype)

@@ -93,11 +93,11 @@ def corrected_greedily(
         target = unit(with_noise(target, target.std(0), noise))
     z = torch.from_numpy(target).to(model.device)
     best = [row[0] for row in propose(model, z)]
-    cosine = (unit(embed(model, best)) * target).sum(1)
+    cosine = (embed(model, best) * target).sum(1)
     figures = [summed_up(model, texts, best, cosine)]
     for _ in range(rounds):
         new = [row[0] for row in propose(model, z, best)]
-        theirs = (unit(embed(model, new)) * target).sum(1)
+        theirs = (embed(model, new) * target).sum(1)
         best = [b if t > c else a for a, b, c, t in zip(best, new, cosine, theirs, strict=True)]
         cosine = np.maximum(cosine, theirs)
         figures.append(summed_up(model, texts, best, cosine))

@@ -231,7 +231,7 @@ def full_tables(metrics: pd.DataFrame) -> dict[str, pd.DataFrame]:
             }
             for about in ("text", "vector")
         )  # fmt: skip
-        text |= {"top 10": number(top_k.get("10", top_k.get(10))), "headlines": str(row.get("n") or NONE)}
+        text |= {"top 10": number(top_k.get("10")), "headlines": str(row.get("n") or NONE)}
         controls = {
             f"{key}, {m.short}": marked(row, with_interval(control(row, key), m.name), m.name)
             for key in ("no_vector", "shuffled_vector")

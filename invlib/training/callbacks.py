@@ -1,6 +1,5 @@
 """What watches a training: its clock, and the curve of its epochs."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ class Clock(TrainerCallback):
 
     def __init__(self, name: str, minutes: float | None, run: Path, clock_file: Path):
         self.name, self.minutes, self.run, self.file = name, minutes, run, clock_file
-        self.before = json.loads(clock_file.read_text())["seconds"] if clock_file.exists() else 0.0
+        self.before = paths.read_json(clock_file)["seconds"] if clock_file.exists() else 0.0
         self.started = self.logged = time.monotonic()
         self.out_of_time = False
         self.loss = float("nan")

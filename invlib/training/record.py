@@ -95,7 +95,7 @@ class TrainingRecord:
         What was trained on another split may have been trained on the headlines that it is to judge.
         """
         mine = self.identity
-        same = all(mine.settings.get(key) == getattr(settings, key) for key in ("seed", "max_length"))
+        same = all(mine.settings[key] == getattr(settings, key) for key in ("seed", "max_length"))
         return same and (mine.data_hash, mine.encoder_hash) == (data_hash, encoder_hash)
 
     def write(self, folder: str | Path) -> None:

@@ -1,6 +1,5 @@
 """A training that can be interrupted: it goes on from its last whole checkpoint, and leaves a whole model or none."""
 
-import json
 import shutil
 import warnings
 import zipfile
@@ -109,7 +108,7 @@ def newest_whole_checkpoint(folder: Path) -> str | None:
         try:
             with safe_open(Path(newest) / "model.safetensors", framework="pt"):
                 pass
-            json.loads((Path(newest) / "trainer_state.json").read_text())
+            paths.read_json(Path(newest) / "trainer_state.json")
             torch.load(Path(newest) / "optimizer.pt", map_location="meta", weights_only=True, mmap=True)
             for file in Path(newest).glob("*.pt*"):  # scheduler.pt, rng_state.pth
                 if not zipfile.is_zipfile(file):
