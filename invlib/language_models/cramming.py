@@ -142,8 +142,8 @@ def capacity(table: pd.DataFrame, at_least: float = 0.99) -> int:
 
 
 def batched_speed(
-    lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], n_vectors: int = 1, *, steps: int = 20,
-    batch_size: int = 64, n_single: int = 8, sampled_negatives: int = 1000,
+    lm: FrozenLM, texts: Sequence[str] | Sequence[list[int]], *, steps: int = 20, batch_size: int = 64,
+    n_single: int = 8, sampled_negatives: int = 1000,
 ) -> dict[str, float]:  # fmt: skip
     """Texts fitted in a second, one at a time and in a batch, all with `steps` steps and the same dtype.
 
@@ -156,7 +156,7 @@ def batched_speed(
     runs = {"single": (few, 1, 0), "batched": (ids, batch_size, 0), "sampled": (ids, batch_size, sampled_negatives)}
     speed = {}
     for name, (part, size, negatives) in runs.items():
-        start, states_of = start_vectors(lm, part, n_vectors), partial(states_after_vectors, lm)
+        start, states_of = start_vectors(lm, part, 1), partial(states_after_vectors, lm)
         options: dict[str, Any] = {"batch_size": size, "stop": False, "sampled_negatives": negatives, "progress": False}
         fit(lm, states_of, part, start, steps=0, **options)  # a warm-up
         started = time.perf_counter()

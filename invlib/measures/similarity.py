@@ -65,13 +65,13 @@ def rank_correlation(vectors: np.ndarray, reference: np.ndarray, n_headlines: in
     return float(correlations(*ranks, np.ones((len(ranks[0]), 1)))[0])
 
 
-def resample_counts(size: int, n: int, seed: int) -> np.ndarray:
+def resample_counts(size: int, n: int) -> np.ndarray:
     """How often each headline is drawn in each of n bootstrap samples, (size, n)."""
-    return np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), n).T.astype(float)
+    return np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), n).T.astype(float)
 
 
 def rank_correlation_interval(
-    vectors: np.ndarray, reference: np.ndarray, n: int = 1000, seed: int = 0, n_headlines: int = N_HEADLINES
+    vectors: np.ndarray, reference: np.ndarray, n: int = 1000, n_headlines: int = N_HEADLINES
 ) -> list[float]:
     """95 % interval of `rank_correlation` by resampling headlines, not pairs: [low, high].
 
@@ -79,17 +79,16 @@ def rank_correlation_interval(
     gives nearly the same interval and takes a thousand sorts.
     """
     ranks = pair_ranks(*at_most(n_headlines, vectors, reference))
-    low, high = np.percentile(correlations(*ranks, resample_counts(len(ranks[0]), n, seed)), [2.5, 97.5])
+    low, high = np.percentile(correlations(*ranks, resample_counts(len(ranks[0]), n)), [2.5, 97.5])
     return [float(low), float(high)]
 
 
 def rank_correlation_difference(
-    ours: np.ndarray, theirs: np.ndarray, reference: np.ndarray, n: int = 1000, seed: int = 0,
-    n_headlines: int = N_HEADLINES,
-) -> PairedDifference:  # fmt: skip
+    ours: np.ndarray, theirs: np.ndarray, reference: np.ndarray, n: int = 1000
+) -> PairedDifference:
     """`rank_correlation` of ours less that of theirs, (N, D) each, of the same headlines, resampled together."""
-    ours, theirs, reference = at_most(n_headlines, ours, theirs, reference)
-    weights = np.hstack([np.ones((len(ours), 1)), resample_counts(len(ours), n, seed)])
+    ours, theirs, reference = at_most(N_HEADLINES, ours, theirs, reference)
+    weights = np.hstack([np.ones((len(ours), 1)), resample_counts(len(ours), n)])
     found = correlations(*pair_ranks(ours, reference), weights) - correlations(*pair_ranks(theirs, reference), weights)
     return PairedDifference(*map(float, (found[0], *np.percentile(found[1:], [2.5, 97.5]))))
 

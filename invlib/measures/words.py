@@ -32,8 +32,8 @@ def share_new(text: str, sources: Sequence[str]) -> float:
     return sum(word not in known for word in own) / len(own) if own else float("nan")
 
 
-def repeats_itself(text: str, n: int = REPEATED_WORDS) -> bool:
-    """Whether a content word, or any n words in a row, stand in the text twice."""
-    content, every = content_words(text), words(text)
+def repeats_itself(text: str) -> bool:
+    """Whether a content word, or any REPEATED_WORDS in a row, stand in the text twice."""
+    content, every, n = content_words(text), words(text), REPEATED_WORDS
     rows = [tuple(every[k : k + n]) for k in range(len(every) - n + 1)]
     return len(set(content)) < len(content) or len(set(rows)) < len(rows)

@@ -78,11 +78,11 @@ class TextCode:
         steps = np.rint(logits * STEP).astype(np.int32)
         return _WEIGHTS[np.minimum(steps.max(-1, keepdims=True) - steps, len(_WEIGHTS) - 1)]
 
-    def intervals(self, ids: Sequence[Sequence[int]], batch_size: int = 8) -> list[Interval]:
+    def intervals(self, ids: Sequence[Sequence[int]]) -> list[Interval]:
         """The interval of each text; ids with [CLS] and [SEP]."""
         texts = [tuple(row) for row in ids]
         new = sorted({text for text in texts if text not in self._of}, key=len)
-        for part in split(new, batch_size):
+        for part in split(new, 8):
             length = max(map(len, part))
             padded = np.array([[*row, *[self.config.pad_token_id] * (length - len(row))] for row in part])
             weights = self.weights(padded[:, :-1])  # (B, T - 1, V)

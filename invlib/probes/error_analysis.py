@@ -39,8 +39,8 @@ def length_bins(lengths: Sequence[int]) -> pd.Categorical:
     return pd.cut(np.asarray(lengths), LENGTHS, labels=LENGTH_NAMES)
 
 
-def share_by(table: pd.DataFrame, column: str, value: str = "right", n_bootstrap: int = 1000) -> pd.DataFrame:
-    """The share of `value`, 0 or 1, for each value of `column`, with its 95 % interval over headlines.
+def share_by(table: pd.DataFrame, column: str, n_bootstrap: int = 1000) -> pd.DataFrame:
+    """The share of `right`, 0 or 1, for each value of `column`, with its 95 % interval over headlines.
 
     table: one row a word piece or one a headline, with the column `headline`. Returns `column`, share, low, high and
     n (rows), in the order of the column; groups without a row are left out. Headlines are resampled; where each has
@@ -48,7 +48,7 @@ def share_by(table: pd.DataFrame, column: str, value: str = "right", n_bootstrap
     """
     lines = []
     for name, part in table.groupby(column, observed=True):
-        hits, rows = part.groupby("headline")[value].agg(["sum", "count"]).to_numpy(float).T
+        hits, rows = part.groupby("headline")["right"].agg(["sum", "count"]).to_numpy(float).T
         one_each = (rows == 1).all()
         low, high = proportion_interval(hits) if one_each else bootstrap(ratio, hits, rows, n=n_bootstrap)
         lines.append((name, ratio(hits, rows), low, high, len(part)))

@@ -47,9 +47,9 @@ def evolve(
     return {ids for ids in made if not repeats(ids)}
 
 
-def repeats(ids: Sequence[int], n: int = REPEATED_NGRAM) -> bool:
+def repeats(ids: Sequence[int]) -> bool:
     """Whether an n-gram occurs twice: recombining tends to repeat parts."""
-    ngrams = [tuple(ids[k : k + n]) for k in range(len(ids) - n + 1)]
+    ngrams = [tuple(ids[k : k + REPEATED_NGRAM]) for k in range(len(ids) - REPEATED_NGRAM + 1)]
     return len(set(ngrams)) < len(ngrams)
 
 

@@ -19,7 +19,7 @@ class Attempt:
     seconds: float
 
 
-def race(model, z: Given, chain: Chain | None = None, seed: int = 0) -> Iterator[Attempt]:
+def race(model, z: Given, chain: Chain | None = None) -> Iterator[Attempt]:
     """Greedy decoding, re-ranking and each round of search and corrector on one vector, as they come in.
 
     model: a `mean_decoder` with its corrector; z: a sentence, or the frozen encoder's own embedding of it (H,).
@@ -30,8 +30,8 @@ def race(model, z: Given, chain: Chain | None = None, seed: int = 0) -> Iterator
     def attempt(way: str, one) -> Attempt:
         return Attempt(way, model.text([one.best])[0], float(one.cosine), one.calls, time.perf_counter() - begun)
 
-    for (one,) in rounds(model, vector, replace(chain, beam=1, samples=0, rounds=0), seed):
+    for (one,) in rounds(model, vector, replace(chain, beam=1, samples=0, rounds=0)):
         yield attempt("greedy", one)
     begun = time.perf_counter()
-    for k, (one,) in enumerate(rounds(model, vector, chain, seed)):
+    for k, (one,) in enumerate(rounds(model, vector, chain)):
         yield attempt(f"search and corrector, round {k}" if k else f"best of {len(one.cosines)} texts", one)

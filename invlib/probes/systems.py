@@ -9,7 +9,7 @@ import numpy as np
 from invlib.encoders.frozen import FrozenEncoder
 from invlib.inversion.invert import Chain, invert
 from invlib.measures.similarity import unit
-from invlib.models.codec import Codec
+from invlib.models.codec import Codec, split
 from invlib.probes.guided_search import best_recombined
 from invlib.training.interpolation import splice
 
@@ -89,11 +89,11 @@ def of_codec(model: Codec, to_length_1: bool = False) -> System:
     return System(remembering(model.encode), decode, 0 if model.components is None else model.components.shape[1])
 
 
-def with_chain(model, chain: Chain, batch: int = 64) -> System:
+def with_chain(model, chain: Chain) -> System:
     """A `mean_decoder` whose texts are found by the chain of notebook 12: re-ranked, searched for and corrected."""
 
     def decode(z: np.ndarray) -> list[str]:
-        found = [one for start in range(0, len(z), batch) for one in invert(model, z[start : start + batch], chain)]
+        found = [one for part in split(z, 64) for one in invert(model, part, chain)]
         return model.text([one.best for one in found])
 
     return System(remembering(model.encode), decode, costly=True)

@@ -101,10 +101,10 @@ def deck_table(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def examples_table(folder: str | Path, n: int = 6) -> pd.DataFrame:
-    """The first `n` inputs of a run's examples.csv, decoded greedily by its first model, the best, and by the deck."""
+def examples_table(folder: str | Path) -> pd.DataFrame:
+    """The first six inputs of a run's examples.csv, decoded greedily by its first model, the best, and by the deck."""
     frame = pd.read_csv(Path(folder) / "examples.csv", keep_default_na=False)
-    best = frame[(frame["search"] == "greedy") & (frame["model"] == frame["model"].iloc[0])].head(n)
+    best = frame[(frame["search"] == "greedy") & (frame["model"] == frame["model"].iloc[0])].head(6)
     columns = {"input": "input", "decoded": f"decoded by {frame['model'].iloc[0]}", "deck": "decoded by the deck"}
     return best[list(columns)].rename(columns=columns).reset_index(drop=True)
 

@@ -24,12 +24,10 @@ def box(ax: Axes, x: float, y: float, text: str, width: float = 1.7, height: flo
     ax.text(x, y, text, ha="center", va="center")
 
 
-def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "", **line) -> None:
-    """An arrow, with words above its middle."""
+def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], **line) -> None:
+    """An arrow from `start` to `end`."""
     look = {"arrowstyle": "-|>", "color": LINE, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 16}
     ax.annotate("", end, start, arrowprops=look | line)
-    if text:
-        ax.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 + 0.12, text, ha="center", va="bottom", color=LINE)
 
 
 def note(ax: Axes, x: float, y: float, text: str, **words) -> None:

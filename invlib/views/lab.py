@@ -132,16 +132,15 @@ def headlines_are(space: Space) -> str:
 
 
 def noise_html(
-    space: Space, text: str, decibels: Sequence[float] = DECIBELS, n: int = 8, seed: int = 0,
-    code: TextCode | None = None,
-) -> str:  # fmt: skip
+    space: Space, text: str, decibels: Sequence[float] = DECIBELS, n: int = 8, code: TextCode | None = None
+) -> str:
     """From little noise to much: how many of n samples still give the text, and one of the samples.
 
     code: of a language model; what the sentence costs in bits is then shown.
     """
     z = np.repeat(space.model.encode([text]), n, axis=0)
     spread = space.headlines.spread
-    moved = [with_noise(z, spread, noise_of_db(level), seed) for level in decibels]  # as `around` moves it
+    moved = [with_noise(z, spread, noise_of_db(level)) for level in decibels]  # as `around` moves it
     (clean, *_), *noisy = split(space.model.decode(np.concatenate([z, *moved])), n)
     rows = []
     for level, texts in zip(decibels, noisy, strict=True):
@@ -173,17 +172,15 @@ def noise_columns(space: Space, decibels: float) -> dict[str, Cell]:
     }  # fmt: skip
 
 
-def samples_html(
-    space: Space, text: str, decibels: float, n: int = 8, seed: int = 0, code: TextCode | None = None
-) -> str:
-    """n samples around a sentence's vector at one level of noise, each against the text without noise.
+def samples_html(space: Space, text: str, decibels: float, seed: int, code: TextCode | None) -> str:
+    """Eight samples around a sentence's vector at one level of noise, each against the text without noise.
 
     code: as in `noise_html`.
     """
     model = space.model
     (z,) = model.encode([text])
     (clean,) = model.decode(z[None])
-    samples = around(model, z, noise_of_db(decibels), space.headlines.spread, n, seed)
+    samples = around(model, z, noise_of_db(decibels), space.headlines.spread, 8, seed)
     distance = cosines(samples.vectors, z)
     rows: list[dict[str, Cell]] = [
         {"sample": str(k + 1), "cosine": f"{c:.2f}", "decoded": compare_texts(model.encoder, clean, t)}
@@ -212,13 +209,11 @@ KINDS = (("same pieces", "like"), ("cosine", "cosine"))
 # 5. A direction
 
 
-def direction_html(
-    spaces: Sequence[Space], text: str, directions: Mapping[str, np.ndarray], strengths: Sequence[float] = STRENGTHS
-) -> str:
-    """A sentence with a direction added at several strengths; directions: of each space, by its name."""
-    texts = {s.name: decode_along(s.model, text, directions[s.name], strengths) for s in spaces}
+def direction_html(spaces: Sequence[Space], text: str, directions: Mapping[str, np.ndarray]) -> str:
+    """A sentence with a direction added at each of STRENGTHS; directions: of each space, by its name."""
+    texts = {s.name: decode_along(s.model, text, directions[s.name], STRENGTHS) for s in spaces}
     rows = []
-    for k, strength in enumerate(strengths):
+    for k, strength in enumerate(STRENGTHS):
         shown = {s.name: compare_texts(s.model.encoder, texts[s.name][0], texts[s.name][k]) for s in spaces}
         rows.append({"strength": f"{strength:g}"} | shown)
     return table_html(rows) + line_of_text("Marked: other pieces than at the first strength.")

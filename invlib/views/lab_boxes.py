@@ -83,13 +83,13 @@ def line_box(spaces: Sequence[Space], a: str, b: str, steps: int = 21) -> widget
     return answering(work, first, second, space, step, below=[image])
 
 
-def noise_box(spaces: Sequence[Space], text: str, decibels: float = 8, code: TextCode | None = None) -> widgets.VBox:
+def noise_box(spaces: Sequence[Space], text: str, code: TextCode | None = None) -> widgets.VBox:
     """A sentence and a level of noise: eight samples around its vector; with a `code`, the sentence's own bits too."""
     sentence, space = text_field("sentence", text), choice(spaces)
-    level, draw = slider("SNR (dB)", decibels, -6, 30, 1), widgets.BoundedIntText(description="draw", style=NAMED)
+    level, draw = slider("SNR (dB)", 8.0, -6, 30, 1), widgets.BoundedIntText(description="draw", style=NAMED)
 
     def work() -> str:
-        return lab.samples_html(space.value, sentence.value, level.value, seed=draw.value, code=code)
+        return lab.samples_html(space.value, sentence.value, level.value, draw.value, code)
 
     return answering(work, sentence, space, level, draw)
 

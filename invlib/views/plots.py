@@ -166,8 +166,7 @@ def heatmap(
 
 def scatter_with_intervals(
     ax: Axes, x: Sequence[float], y: Sequence[float], x_intervals: Sequence[Interval] | None = None,
-    y_intervals: Sequence[Interval] | None = None, labels: Sequence[str] | None = None,
-    xlabel: str = "", ylabel: str = "", **points,
+    y_intervals: Sequence[Interval] | None = None, labels: Sequence[str] | None = None, **points,
 ) -> Axes:  # fmt: skip
     """Points with 95 % intervals [low, high] along either axis, each named where labels are given."""
     for k, (a, b) in enumerate(zip(x, y, strict=True)):
@@ -178,7 +177,7 @@ def scatter_with_intervals(
         if labels is not None:
             ax.annotate(literal(labels[k]), (a, b), xytext=(7, 6), textcoords="offset points")
     ax.scatter(x, y, **{"s": 60, "zorder": 2, **points})
-    return label_axes(ax, xlabel, ylabel)
+    return ax
 
 
 def code_layout_axes(ax: Axes, pieces: Sequence[str], size: int, places: int) -> Axes:
@@ -279,13 +278,12 @@ def bits_by_size(ax: Axes, points: pd.DataFrame, ceiling_bits: float) -> Axes:
     return label_axes(ax, "numbers kept for a headline (log scale)", "recovered bits per headline")
 
 
-def histogram(ax: Axes, values, xlabel: str, ylabel: str = "headlines", bins=None, **bars) -> Axes:
-    """Counts of values; whole numbers get one bar each."""
+def histogram(ax: Axes, values, xlabel: str) -> Axes:
+    """Counts of headlines by a value; whole numbers get one bar each."""
     values = np.asarray(values)
-    if bins is None and np.issubdtype(values.dtype, np.integer) and len(values) and np.ptp(values) < 200:
-        bins = np.arange(values.min() - 0.5, values.max() + 1.5)
-    ax.hist(values, bins=bins if bins is not None else 40, **{"rwidth": 0.9, **bars})
-    return label_axes(ax, xlabel, ylabel)
+    whole = np.issubdtype(values.dtype, np.integer) and len(values) and np.ptp(values) < 200
+    ax.hist(values, bins=np.arange(values.min() - 0.5, values.max() + 1.5) if whole else 40, rwidth=0.9)
+    return label_axes(ax, xlabel, "headlines")
 
 
 def shaded_tokens(ax: Axes, rows: Sequence[tuple[Sequence[str], Sequence[float]]], label: str = "", **image) -> Axes:

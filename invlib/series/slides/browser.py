@@ -25,7 +25,7 @@ def find_browser() -> str | None:
     return next(iter(found + [place for place in PLACES if Path(place).is_file()]), None)
 
 
-def browse(page: Path, *options: str, query: str = "", timeout: int = 180) -> str:
+def browse(page: Path, *options: str, query: str = "") -> str:
     """Open a file in a browser without a window and without a network; what the browser writes to standard output.
 
     Raises FileNotFoundError without a browser, RuntimeError where it fails.
@@ -42,11 +42,10 @@ def browse(page: Path, *options: str, query: str = "", timeout: int = 180) -> st
         if sys.platform == "linux" and os.geteuid() == 0:
             command.append("--no-sandbox")  # Chromium has no sandbox for root
         try:
-            done = subprocess.run(
-                [*command, page.resolve().as_uri() + query], capture_output=True, text=True, timeout=timeout
-            )
+            command.append(page.resolve().as_uri() + query)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=180)
         except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"{browser} gave no answer in {timeout} s") from error
+            raise RuntimeError(f"{browser} gave no answer in {error.timeout} s") from error
     if done.returncode:
         raise RuntimeError(f"{browser} failed: {done.stderr.strip()[-300:]}")
     return done.stdout
