@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from invlib import paths
 from invlib.device import device
 from invlib.encoders.batches import StatesDataset
 from invlib.encoders.frozen import load_encoder
@@ -33,16 +32,6 @@ from invlib.settings import Settings
 from invlib.training.record import TrainingRecord, model_hash
 
 TIMED = 64  # headlines that are timed
-
-
-@dataclass(frozen=True)
-class Control:
-    """A no-vector model measured on a split: its record, and the arrays that its metrics are made of."""
-
-    name: str
-    record: TrainingRecord
-    teacher_forced: dict[str, np.ndarray]
-    generated: dict
 
 
 @dataclass(frozen=True)
@@ -92,34 +81,21 @@ def prepare(
     n_forced = min(max(settings.n_forced or size, n), size)
     judge = Judge(load_encoder(settings.judge), settings.max_length) if settings.judge else None
     measuring = Measuring(material, settings, split, n, num_beams, judge=judge, n_forced=n_forced)
-    if run is None:
+    reference = None if run is None else find_reference(run, settings, material)
+    if reference is None:  # no control either: the reference is one of the run's no-vector models
         return measuring
-    folders = {name: paths.run_folder(run) / "models" / name for name in dict.fromkeys(map(no_vector_name, models))}
-    reference = find_reference(run, settings, material)
-    measured: dict[Path, Control] = {}
-    # The reference is often one of the controls: each model is loaded and measured once
-    for folder in dict.fromkeys([*folders.values(), *([reference] if reference else [])]):
-        record = TrainingRecord.find(folder)
+    names, found = dict.fromkeys(map(no_vector_name, models)), {}
+    for name in dict.fromkeys([reference.name, *names]):  # each model is loaded and measured once
+        record = TrainingRecord.find(reference.parent / name)
         if record and record.judges(settings, material.corpus.data_hash, material.encoder.hash):
-            measured[folder] = measure_control(folder, record, measuring, folder in folders.values())
-    nats = measured[reference].teacher_forced["nats"] if reference else None
-    return dataclasses.replace(
-        measuring, reference_nats=nats, reference_hash=model_hash(reference) if reference else None,
-        no_vector={
-            name: no_vector(measured[folder], nats, settings.n_bootstrap)
-            for name, folder in folders.items() if folder in measured
-        },
-    )  # fmt: skip
-
-
-def measure_control(folder: Path, record: TrainingRecord, measuring: Measuring, generates: bool) -> Control:
-    """A no-vector model's arrays; generates: those of what it decodes too, which a reference alone does not need."""
-    m, model = measuring, InvertibleSentenceModel.from_pretrained(folder)
-    dataset = m.dataset(model)
-    forced = teacher_forced(model, dataset, top_k=(1,))
-    vectors = forced["sentence_embedding"][: m.n]
-    generated = generate_and_score(model, vectors, dataset, m.settings, m.num_beams, m.judge) if generates else {}
-    return Control(folder.name, record, forced, generated)
+            model = InvertibleSentenceModel.from_pretrained(reference.parent / name)
+            forced = teacher_forced(model, measuring.dataset(model), top_k=(1,))
+            if name == reference.name:
+                nats, weights = forced["nats"], model_hash(reference)
+                measuring = dataclasses.replace(measuring, reference_nats=nats, reference_hash=weights)
+            if name in names:
+                found[name] = no_vector(model, record, forced, measuring)
+    return dataclasses.replace(measuring, no_vector=found)
 
 
 def generate_and_score(
@@ -246,12 +222,12 @@ def shuffled_vector(
     return text_metrics(forced, decoded, m.reference_nats, n) | {"better_by": better}
 
 
-def no_vector(control: Control, reference_nats: np.ndarray | None, n_bootstrap: int) -> dict:
+def no_vector(model: InvertibleSentenceModel, record: TrainingRecord, forced: dict, m: Measuring) -> dict:
     """The control with the same measures: a decoder of the same shape, trained on a constant vector."""
-    about = {
-        "model": control.name, "train_seconds": control.record.seconds, "stopped_by": control.record.stopped_by
-    }  # fmt: skip
-    return about | text_metrics(control.teacher_forced, control.generated, reference_nats, n_bootstrap)
+    vectors = forced["sentence_embedding"][: m.n]
+    decoded = generate_and_score(model, vectors, m.dataset(model), m.settings, m.num_beams, m.judge)
+    about = {"model": record.settings.name, "train_seconds": record.seconds, "stopped_by": record.stopped_by}
+    return about | text_metrics(forced, decoded, m.reference_nats, m.settings.n_bootstrap)
 
 
 def time_models(models: dict[str, InvertibleSentenceModel], measuring: Measuring) -> dict[str, dict]:
