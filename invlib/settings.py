@@ -100,11 +100,9 @@ class Settings:
     corrected_texts: int = _training(8192, "texts of a corrector's epoch, whose hypotheses are made anew", at_least=1)
     corrected_passes: int = _training(2, "passes over them: making a hypothesis takes as long as a step", at_least=1)
     own_hypotheses: float = _training(
-        0.15,
-        "share of the hypotheses that the corrector wrote itself; the others are disturbed texts",
-        at_least=0,
+        0.15, "share of the hypotheses that the corrector wrote itself; the others are disturbed texts", at_least=0,
         at_most=1,
-    )
+    )  # fmt: skip
     sampled_negatives: int = _training(
         3000, "random word pieces in the loss beside the batch's own; 0 = all", at_least=0
     )

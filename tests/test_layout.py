@@ -40,18 +40,8 @@ def test_no_source_file_is_hidden_from_git():
     """An ignore rule, a local one too, would keep a module out of every clone while all works here."""
     if not (paths.ROOT / ".git").exists():
         pytest.skip("no git checkout")
-    ignored = [
-        "git",
-        "-C",
-        str(paths.ROOT),
-        "ls-files",
-        "--others",
-        "--ignored",
-        "--exclude-standard",
-        "invlib",
-        "tests",
-    ]
-    hidden = subprocess.run(ignored, capture_output=True, text=True, check=True).stdout.splitlines()
+    command = ["git", "-C", paths.ROOT, "ls-files", "--others", "--ignored", "--exclude-standard", "invlib", "tests"]
+    hidden = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert not [file for file in hidden if file.endswith((".py", ".yaml", ".sh", ".css"))]
 
 

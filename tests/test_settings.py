@@ -42,16 +42,8 @@ def test_compared_rows_get_equal_terms():
     which = {"row": None, "embedding_dim": None}
     assert all(row | which == deck[0] | which for row in deck)
     (hybrid,) = [row for row in rows if row["row"] == "hybrid"]
-    own = {
-        "row",
-        "embedding_dim",
-        "encoder_layers",
-        "numbers_per_piece",
-        "vector_noise",
-        "random_sentence_ratio",
-        "schedule",
-    }
-    own |= {"learning_rate", "sent_sim_weight"}
+    own = {"row", "embedding_dim", "encoder_layers", "numbers_per_piece", "vector_noise", "random_sentence_ratio"}
+    own |= {"schedule", "learning_rate", "sent_sim_weight"}
     assert {k for k, v in hybrid.items() if v != deck[0][k]} == own
     (inverter,) = [row for row in rows if row["row"] == "mean_decoder"]
     own = {"row", "embedding_dim", "steps", "epochs", "schedule", "sent_sim_weight", "recombined_ratio"}

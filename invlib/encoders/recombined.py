@@ -10,15 +10,11 @@ from torch.utils.data import Dataset
 from invlib.encoders.frozen import FrozenEncoder
 
 Word = tuple[int, ...]  # the ids of one word's pieces
-KEPT_WHOLE, CROSSED = (
-    0.3,
-    0.85,
-)  # shares: a sentence as it is; then two, one's beginning and the other's end; else spliced
+# Shares: a sentence as it is; then two, one's beginning and the other's end; else spliced
+KEPT_WHOLE, CROSSED = 0.3, 0.85
 UNCHANGED = 0.25  # share of sentences in which no word is exchanged
-FREQUENT, DISTINCT = (
-    0.5,
-    0.85,
-)  # of the exchanged words: as frequent as in the text; then each equally likely; else a piece
+# Of the exchanged words: as frequent as in the text; then each equally likely; else a piece
+FREQUENT, DISTINCT = 0.5, 0.85
 SHUFFLED = 0.1  # share of sentences in which a stretch of words changes its order
 
 

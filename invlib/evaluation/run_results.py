@@ -15,14 +15,8 @@ from invlib.rows import ROWS, SIZED, model_name, split_row_name
 from invlib.settings import Settings, row_names
 from invlib.training.record import TrainingRecord, model_hash, records
 
-MEASURING = (
-    "scorers",
-    "judge",
-    "n_forced",
-    "n_generate",
-    "n_search",
-    "n_bootstrap",
-)  # taken from the settings that measure
+# What is taken from the settings that measure
+MEASURING = ("scorers", "judge", "n_forced", "n_generate", "n_search", "n_bootstrap")
 SHIPPED = "hybrid_384_long"  # the model that the repository carries
 INVERTER = "mean_decoder_384_corrector"  # and one of MiniLM's own vectors, whose one pass gets most words, not all
 IDENTITY = ("model", "embedding_dim", "variant", "search")  # one object of metrics.json

@@ -181,14 +181,8 @@ def train_corrector(
         torch.manual_seed(s.seed)
         model, real = as_corrector(inverter, s), material.dataset("train", layers=()).ids()
         n = min(s.corrected_texts, 4 * len(real))
-        corrections = Corrections(
-            real,
-            Recombined(real, material.encoder, 4 * len(real), s.seed + 1, s.max_length),
-            n,
-            s.seed,
-            s.corrected_passes,
-            s.own_hypotheses,
-        )
+        made = Recombined(real, material.encoder, 4 * len(real), s.seed + 1, s.max_length)
+        corrections = Corrections(real, made, n, s.seed, s.corrected_passes, s.own_hypotheses)
         clock = Clock(s.name, s.minutes, run, training.work / "clock.json")
         curve = RoundsCurve(clock, training.work / "curve.csv")
         trainer = CorrectorTrainer(

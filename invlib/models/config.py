@@ -32,9 +32,7 @@ class InvertibleConfig(PreTrainedConfig):
     hidden_size: int = 384
     vocab_size: int = 30522
     embedding_dim: int = 768
-    expanded_size: int = (
-        0  # numbers that an MLP makes of the vector, which are cut into the slots; 0 = the vector itself
-    )
+    expanded_size: int = 0  # numbers that an MLP makes of the vector and that are cut into slots; 0 = the vector itself
     slots: int = 1
     prefix_size: int = 0
     code_weight: float | int = 1.0

@@ -169,9 +169,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"\ninvlib.series: {error}", file=sys.stderr)
             return 2
         run_series(chosen, folder, parameters, args.resume, at_once, trained=failed == [])
-        write_settings(
-            folder, settings, parameters, at_once, done=True
-        )  # again: now with the hash of the data that was read
+        # Again: now with the hash of the data that was read
+        write_settings(folder, settings, parameters, at_once, done=True)
     except (NotebookFailed, KeyboardInterrupt, OSError) as error:  # OSError: it can't be written, or the disk is full
         name = folder.name if folder.parent == paths.RUNS.resolve() else folder
         print(f"\n{error}\n\nWhat was done is in {folder}. Go on with: make run RUN={name} ARGS=--resume (or python -m "

@@ -17,15 +17,7 @@ from invlib.models.codec import Codec, split
 from invlib.models.model import InvertibleSentenceModel
 from invlib.models.text_code import TextCode
 from invlib.probes.between_vectors import share_differing
-from invlib.probes.latent import (
-    Line,
-    Space,
-    alternatives,
-    around,
-    cosines,
-    decode_along,
-    exchange,
-)
+from invlib.probes.latent import Line, Space, alternatives, around, cosines, decode_along, exchange
 from invlib.probes.race import Attempt
 from invlib.views.lab_parts import figure, line_of_text
 from invlib.views.plots import label_axes, literal

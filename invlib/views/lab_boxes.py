@@ -21,15 +21,7 @@ from invlib.measures.channel import db_of_noise
 from invlib.models.codec import Codec, fitting, split
 from invlib.models.model import InvertibleSentenceModel
 from invlib.models.text_code import TextCode
-from invlib.probes.latent import (
-    Embedded,
-    Line,
-    Space,
-    decode_along,
-    direction,
-    interpolate,
-    vector_of,
-)
+from invlib.probes.latent import Embedded, Line, Space, decode_along, direction, interpolate, vector_of
 from invlib.probes.race import Attempt, race
 from invlib.views import lab
 from invlib.views.lab_controls import (

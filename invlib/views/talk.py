@@ -181,13 +181,7 @@ def limit(axes: tuple[Axes, Axes], folder: Path) -> tuple[Axes, Axes]:
     return axes
 
 
-NOISE_MODELS = (
-    "arithmetic_code",
-    "arithmetic_code for 6 dB",
-    "packed_ids",
-    "hybrid_384_noise",
-    "hybrid_384_long",
-)
+NOISE_MODELS = ("arithmetic_code", "arithmetic_code for 6 dB", "packed_ids", "hybrid_384_noise", "hybrid_384_long")
 
 
 def noise(ax: Axes, folder: Path) -> Axes:

@@ -16,13 +16,7 @@ from invlib.inversion import train_corrector as module
 from invlib.inversion.candidates import embed, propose
 from invlib.inversion.corrections import Corrections, FreshLengths, collate_corrections, hypotheses
 from invlib.inversion.invert import Chain, invert
-from invlib.inversion.train_corrector import (
-    ALONE,
-    CorrectorTrainer,
-    as_corrector,
-    corrected_greedily,
-    train_corrector,
-)
+from invlib.inversion.train_corrector import ALONE, CorrectorTrainer, as_corrector, corrected_greedily, train_corrector
 from invlib.models.model import InvertibleSentenceModel
 from invlib.training import callbacks
 from invlib.training.record import TrainingRecord

@@ -80,8 +80,7 @@ def test_a_text_is_scored_once_and_the_closest_are_recombined(monkeypatch):
         return likeness(texts, owners)
 
     monkeypatch.setattr(
-        "invlib.probes.guided_search.recombined",
-        lambda texts, *rest: given.append(texts) or recombined(texts, *rest),
+        "invlib.probes.guided_search.recombined", lambda texts, *rest: given.append(texts) or recombined(texts, *rest)
     )
     search(6, kept=3, likeness=counted)
     assert len(scored) == len(set(scored))

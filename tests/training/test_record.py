@@ -9,12 +9,7 @@ import pytest
 
 from invlib import paths
 from invlib.settings import MODEL_GROUPS, Settings
-from invlib.training.record import (
-    TrainingRecord,
-    identity_of,
-    model_hash,
-    records,
-)
+from invlib.training.record import TrainingRecord, identity_of, model_hash, records
 
 
 def made(settings: Settings, **more) -> TrainingRecord:
