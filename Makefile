@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run train lossless lab slides class publish test test-all bench bundle lint clean distclean
+.PHONY: help env run train lossless lab slides class publish test test-all coverage bench bundle lint clean distclean
 # glibc keeps what a training step frees for the next one, which else spends half of its time on page faults
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 2147483647
@@ -64,6 +64,9 @@ test: lint  ## lint, types, unit tests, the notebooks with the exercises' soluti
 
 test-all: test  ## and the slow tests
 	$(PY) -m pytest -q -m slow --durations=10
+
+coverage: env  ## the unit tests, and the lines of invlib that they run: an error below 92 %
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --cov=invlib --cov-report=term:skip-covered --cov-fail-under=92
 
 bench: env  ## the benchmarks that need no GPU, and their table in results/bench
 	$(PY) -m benchmarks

@@ -19,6 +19,7 @@ from invlib import paths
 from invlib.device import device
 from invlib.encoders.material import Material
 from invlib.encoders.recombined import Recombined
+from invlib.evaluation.run_results import INVERTER
 from invlib.inversion.candidates import embed, propose
 from invlib.inversion.corrections import Corrections, FreshLengths, Refresh, collate_corrections
 from invlib.measures.changed_vectors import with_noise
@@ -134,7 +135,7 @@ def as_corrector(inverter: InvertibleSentenceModel, settings: Settings) -> Inver
     return model.to(device())
 
 
-SHIPPED = "mean_decoder_384_corrector"  # in data/models: for all-MiniLM-L6-v2
+SHIPPED = paths.DATA / "models" / INVERTER  # for all-MiniLM-L6-v2
 
 
 def find_inverter(
@@ -151,9 +152,8 @@ def find_inverter(
         inverter, _ = train(select_row(settings, f"{name}_inverter"), run, material, purpose="ablation")
         return train_corrector(corrector, inverter, run, material)[0], "this run's"
     folder = paths.run_folder(run) / "models" / corrector.name
-    if (folder / FILE).is_file():
-        return InvertibleSentenceModel.from_pretrained(folder), "this run's"
-    model = InvertibleSentenceModel.from_pretrained(SHIPPED)
+    own = (folder / FILE).is_file()
+    model = InvertibleSentenceModel.from_pretrained(folder if own else SHIPPED)
     try:
         model.use_encoder(material.encoder)
     except ValueError as error:
@@ -161,7 +161,7 @@ def find_inverter(
             f"no inverter for encoder {material.encoder.name!r} in {folder.parent}; train one: python -m "
             f"invlib.inversion --encoder {material.encoder.name} --run NAME, or set own_inverter=True"
         ) from error
-    return model, "the repository's"
+    return model, "this run's" if own else "the repository's"
 
 
 def train_corrector(

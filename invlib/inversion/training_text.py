@@ -29,18 +29,23 @@ KINDS = {  # what stands beside the headlines, and the settings that put it ther
 COUNTED = ("headlines", "kind", "minutes", "steps", "epochs", "train_loss", "validation_loss", "validation_accuracy")
 
 
-def compared(material: Material, run: str | Path | None, sizes: Sequence[int | None], **common) -> pd.DataFrame:
+def compared(
+    material: Material, run: str | Path | None, sizes: Sequence[int | None], kinds: Sequence[str] = tuple(KINDS),
+    **common,
+) -> pd.DataFrame:  # fmt: skip
     """A `mean_decoder` trained on each number of headlines with each kind of further text; one row each.
 
-    sizes: numbers of training headlines, None = all. common: settings of all trainings, `preset` and `steps` among
-    them. "drawn" are texts of a language model that has read the same headlines, in half of the steps before; as many
-    as there are headlines. Losses in nats a word piece, on the validation headlines. Trained models are loaded.
+    sizes: numbers of training headlines, None = all; kinds: of `KINDS`. common: settings of all trainings, `preset`
+    and `steps` among them. "drawn" are texts of a language model that has read the same headlines, in half of the
+    steps before; as many as there are headlines. Losses in nats a word piece, on the validation headlines. Trained
+    models are loaded.
     """
     rows, hidden_size = [], material.encoder.hidden_size
     everything = material.dataset("train", layers=()).ids()
     for size in sizes:
         texts = everything[:size]
-        for kind, values in KINDS.items():
+        for kind in kinds:
+            values = KINDS[kind]
             more = drawn_texts(texts, material, run, common) if kind == "drawn" else []
             s = load_preset(
                 row="mean_decoder", embedding_dim=hidden_size, variant=f"{kind}_{len(texts)}",
@@ -88,11 +93,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--run", default=None, help="folder or name under runs/")
     parser.add_argument("--steps", type=int, default=500, help="of each training")
     parser.add_argument("--headlines", type=int, nargs="+", default=[4000], help="numbers of training headlines")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS), help="of further text")
     args = parser.parse_args(argv)
     common = {"preset": args.preset, "steps": args.steps, "epochs": 1000, "stop_patience": 1000}
     common |= {"n_validation": 300, "bertscore_every_epoch": 0}  # an epoch of few texts is soon over
     try:
-        table = compared(load_material(load_preset(args.preset)), args.run, args.headlines, **common)
+        table = compared(load_material(load_preset(args.preset)), args.run, args.headlines, args.kinds, **common)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     paths.write_csv(paths.run_folder(args.run) / "tables" / "12_training_text.csv", table)

@@ -75,7 +75,7 @@ def models(run: str | Path | None, settings: Settings, material: Material) -> di
         fits = record.judges(settings, material.corpus.data_hash, material.encoder.hash)
         if record.purpose == "study" and record.settings.row in ROWS and fits:
             names[name] = folder / "models" / name
-    for own in (*sorted((paths.DATA / "models").glob("hybrid_*")), paths.DATA / "models" / SHIPPED_INVERTER):
+    for own in (*sorted((paths.DATA / "models").glob("hybrid_*")), SHIPPED_INVERTER):
         names.setdefault(own.name, own)
     loaded = ((name, InvertibleSentenceModel.from_pretrained(place)) for name, place in names.items())
     own = ((name, model) for name, model in loaded if model.config.encoder_hash == material.encoder.hash)

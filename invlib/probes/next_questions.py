@@ -166,7 +166,9 @@ class Questions:
 
     def done(self) -> pd.DataFrame:
         """The table as it is."""
-        return pd.read_csv(self.file) if self.file.is_file() else pd.DataFrame(columns=["row", "line", "key"])
+        if not self.file.is_file():
+            return pd.DataFrame(columns=["row", "line", "key"])
+        return pd.read_csv(self.file, dtype={"key": str})
 
     def ask(self, row: str, name: str) -> bool:
         """Train and measure a line and write it; False where it stands there already. NotPossible says why not."""
@@ -179,6 +181,8 @@ class Questions:
         if line.beside:
             sides = found.counted, self.outcome(row, line.beside).counted
             difference = paired_difference(*sides, ratio, self.settings.n_bootstrap)
+        table = self.done()  # another process may have written lines meanwhile
+        place = (table["row"] == row) & (table["line"] == name)
         new = {"question": line.question.words, "row": row, "line": name, "changed": line.changed}
         new |= {"compared_with": line.beside} | found.figures | with_ends("difference", *difference) | {"key": key}
         order = [*self.lines]

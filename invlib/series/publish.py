@@ -20,9 +20,9 @@ from invlib.models.model import InvertibleSentenceModel
 from invlib.series import findings, readme_tables, tables
 from invlib.series.notebooks import is_complete, notebooks_of
 from invlib.training.record import FILE, TrainingRecord
-from invlib.views import hero
+from invlib.views import hero, learning
 
-NO_NOTEBOOKS = ("slides_", "hero", "lab")  # how the figures begin that are no notebook's
+NO_NOTEBOOKS = ("slides_", "hero", "lab", "learning")  # how the figures begin that are no notebook's
 LARGEST_MODEL = 15_000_000  # bytes of a model that the repository carries
 QUOTED = 100  # different headlines that a run's published files may quote: they belong to their publishers
 HEADLINES = ("input", "headline", "text")  # the columns of a table that hold headlines
@@ -161,7 +161,7 @@ def publish_model(run: str | Path, name: str) -> list[Path]:
 
 
 def rebuild() -> list[Path]:
-    """Make README.md's tables, sentences and figure and the notebooks' findings anew; returns the files written."""
+    """Make README.md's tables and sentences, the figures of result files and the notebooks' findings anew."""
     written = [paths.write_text(paths.RESULTS / "README.md", readme_tables.results_readme())]
     readme, shown = paths.ROOT / "README.md", tables.published()
     if readme.is_file() and shown:
@@ -169,6 +169,8 @@ def rebuild() -> list[Path]:
         written.append(paths.write_text(readme, text))
     if shown and not hero.lacking(shown):
         written.append(hero.write(shown))
+    if not learning.lacking(paths.RESULTS):
+        written.append(learning.write(paths.RESULTS))
     return written + (findings.refresh() if shown else [])
 
 

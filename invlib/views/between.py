@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
+from invlib.evaluation.run_results import INVERTER
 from invlib.views import plots
 
 NONE = "–"  # not measured, or as above
 
 LANGUAGE = 1.2  # times a real headline's bits a token: up to there a text is language
 LARGE = 0.5  # the noise's share of the variance at which it is as strong as the signal
+LEARNED = [*(f"C{k}" for k in range(6)), "indigo", "olive"]  # colours of what learned; C6 is black
 CONTROLS = {  # how a control's name begins -> its look, and that of a second size; greys and black: nothing learned
     "packed_ids": (
         {"color": "0.65", "linestyle": "--", "marker": "P"},
@@ -26,6 +28,11 @@ CONTROLS = {  # how a control's name begins -> its look, and that of a second si
 }
 
 
+def shown(name: str) -> str:
+    """A system's name as figures have it: the repository's inverter by what it is."""
+    return name.replace(INVERTER, "inverter of MiniLM")
+
+
 def series_styles(systems: Sequence[str]) -> dict[str, dict]:
     """Colour, line and marker of each system, by name; learned ones have a colour each, controls greys and browns."""
     found: dict[str, dict] = {}
@@ -36,7 +43,7 @@ def series_styles(systems: Sequence[str]) -> dict[str, dict]:
         if family in CONTROLS:
             found[name] = CONTROLS[family][k % len(CONTROLS[family])]
         else:
-            found[name] = {"color": f"C{k % 6}", "marker": plots.MARKERS[k % len(plots.MARKERS)]}
+            found[name] = {"color": LEARNED[k % len(LEARNED)], "marker": plots.MARKERS[k % len(plots.MARKERS)]}
         members[family] += 1
     return found
 
@@ -61,11 +68,13 @@ def fragility_curves(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes
     styles = series_styles(curves["system"])
     for ax, (measure, ylabel) in zip(axes, ylabels.items(), strict=True):
         for name, rows in curves[curves["measure"] == measure].groupby("system", sort=False):
-            plots.line_with_band(ax, rows["a"], rows["mean"], rows["low"], rows["high"], label=name, **styles[name])
+            plots.line_with_band(
+                ax, rows["a"], rows["mean"], rows["low"], rows["high"], label=shown(name), **styles[name]
+            )
         plots.label_axes(ax, "a, the noise's share of the variance", ylabel)
     for ax, a, what, measure in zip(axes, (LARGE, curves["a"].max()), ("words", "meaning"), ylabels, strict=True):
         at = curves[(curves["a"] == a) & (curves["measure"] == measure)].set_index("system")["mean"]
-        ax.set_title(f"Most {what} at a = {a}: {at.idxmax()}")
+        ax.set_title(f"Most {what} at a = {a}: {shown(at.idxmax())}")
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return axes
 
@@ -84,7 +93,7 @@ def half_way(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
         ax.get_legend().remove()
         near = parts[(parts["of"] == "neighbours") & (parts["part"] == "midpoints") & (parts["measure"] == measure)]
         beyond = near[near["mean"] <= LANGUAGE if measure == "bits" else near["low"] > 0]["system"].tolist()
-        who = beyond[0] if len(beyond) == 1 else f"{len(beyond)} of {len(near)} systems"
+        who = shown(beyond[0]) if len(beyond) == 1 else f"{len(beyond)} of {len(near)} systems"
         over = {"beyond_end": "Beyond the better headline", "beyond_nearest": "Beyond the nearest real one"}
         ax.set_title(f"{over.get(measure, f'Bits at most {LANGUAGE}')}:\nof neighbours {who}")
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -103,8 +112,8 @@ def facts_changed(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
         here = parts[(parts["part"] == "directions") & (parts["of"] == "all") & (parts["measure"] == measure)]
         means = here.set_index("system")["mean"]
         best = list(means.index[means == means.max()])
-        who = best[0].replace(", ", ",\n") if len(best) == 1 else f"{len(best)} systems alike"
-        ax.set_title(f"{'Changed' if measure == 'changed' else 'and the rest kept'}: most by\n{who}")
+        who = shown(best[0]) if len(best) == 1 else f"{len(best)} systems alike"
+        ax.set_title(f"{'Fact changed' if measure == 'changed' else 'Fact changed, rest kept'}: most by\n{who}")
     return axes
 
 
@@ -119,7 +128,7 @@ def bars(ax: Axes, parts: pd.DataFrame, part: str, measure: str, xlabel: str, of
         known = [row if row is not None and pd.notna(row["mean"]) else None for row in rows]
         groups[kind] = [None if row is None else float(row["mean"]) for row in known]
         intervals[kind] = [None if row is None else [row["low"], row["high"]] for row in known]
-    names = [name.replace(", ", ",\n") for name in systems]
+    names = [shown(name) for name in systems]
     if len(of) == 1:
         plots.bars_with_intervals(ax, names, groups[of[0]], intervals[of[0]], xlabel, "{:.2f}")
     else:

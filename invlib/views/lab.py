@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from invlib.data.duplicates import letters_key
-from invlib.measures.changed_vectors import with_noise
+from invlib.measures.changed_vectors import quantized, with_noise
 from invlib.measures.channel import capacity, noise_of_db
 from invlib.models.codec import Codec, split
 from invlib.models.model import InvertibleSentenceModel
@@ -164,21 +164,24 @@ def noise_columns(space: Space, decibels: float) -> dict[str, Cell]:
     }  # fmt: skip
 
 
-def samples_html(space: Space, text: str, decibels: float, seed: int, code: TextCode | None) -> str:
+def samples_html(space: Space, text: str, decibels: float, seed: int, code: TextCode | None, bits: int = 32) -> str:
     """Eight samples around a sentence's vector at one level of noise, each against the text without noise.
 
-    code: as in `noise_html`.
+    code: as in `noise_html`. bits: each number is rounded to what so many bits hold; 32 = it is not.
     """
     model = space.model
     (z,) = model.encode([text])
     (clean,) = model.decode(z[None])
     samples = around(model, z, noise_of_db(decibels), space.headlines.spread, 8, seed)
-    distance = cosines(samples.vectors, z)
+    vectors, texts = samples.vectors, samples.texts
+    if bits < 32:
+        vectors = quantized(vectors, np.abs(space.headlines.vectors).max(0), bits)
+        texts = tuple(model.decode(vectors))
     rows: list[dict[str, Cell]] = [
         {"sample": str(k + 1), "cosine": f"{c:.2f}", "decoded": compare_texts(model.encoder, clean, t)}
-        for k, (t, c) in enumerate(zip(samples.texts, distance, strict=True))
+        for k, (t, c) in enumerate(zip(texts, cosines(vectors, z), strict=True))
     ]
-    level = table_html([noise_columns(space, decibels) | {"without noise": clean}])
+    level = table_html([noise_columns(space, decibels) | {"bits a number": str(bits), "without noise": clean}])
     return level + bits_html(space, text, code) + table_html(rows, legend=True)
 
 

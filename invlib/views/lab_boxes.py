@@ -40,6 +40,7 @@ from invlib.views.lab_parts import error_html, line_of_text, png
 from invlib.views.reconstruction import Cell, compare_texts, table_html
 
 LARGEST = 2000  # texts of an own file that are encoded
+BITS = (32, 8, 6, 4, 3, 2)  # of each number of a vector; 32: as it is
 WAYS = ("between the two sentences", "noise on the first")
 
 
@@ -76,14 +77,16 @@ def line_box(spaces: Sequence[Space], a: str, b: str, steps: int = 21) -> widget
 
 
 def noise_box(spaces: Sequence[Space], text: str, code: TextCode | None = None) -> widgets.VBox:
-    """A sentence and a level of noise: eight samples around its vector; with a `code`, the sentence's own bits too."""
+    """A sentence, noise and bits a number: eight samples around its vector; with a `code`, the sentence's own bits."""
     sentence, space = text_field("sentence", text), choice(spaces)
     level, draw = slider("SNR (dB)", 8.0, -6, 30, 1), widgets.BoundedIntText(description="draw", style=NAMED)
 
-    def work() -> str:
-        return lab.samples_html(space.value, sentence.value, level.value, draw.value, code)
+    bits = widgets.SelectionSlider(options=BITS, value=BITS[0], description="bits a number", style=NAMED)
 
-    return answering(work, sentence, space, level, draw)
+    def work() -> str:
+        return lab.samples_html(space.value, sentence.value, level.value, draw.value, code, bits.value)
+
+    return answering(work, sentence, space, level, bits, draw)
 
 
 def exchange_box(space: Space, a: str, b: str) -> widgets.VBox:
@@ -126,9 +129,10 @@ def direction_box(spaces: Sequence[Space], text: str, pairs: Sequence[tuple[str,
 
 
 def neighbours_box(space: Space, text: str, k: int = 5) -> widgets.VBox:
-    """A sentence and its neighbours among the headlines at hand or the texts of an own file."""
+    """A sentence and its neighbours among the headlines at hand or the texts of an own file; a click goes to one."""
     sentence, file, column = text_field("sentence", text), text_field("own file"), text_field("its column")
     bar = widgets.IntProgress(description="encoding", style=NAMED)
+    others = widgets.Select(rows=k, description="go to", layout=WIDE, style=NAMED)
 
     @lru_cache(maxsize=4)
     def own(path: Path, column: str, changed: int) -> Space:  # changed: when, so that an edited file is read anew
@@ -139,16 +143,28 @@ def neighbours_box(space: Space, text: str, k: int = 5) -> widgets.VBox:
         label = f"{len(texts)} of {len(every)} different texts in {path.name}"
         return Space(space.name, space.model, Embedded(tuple(texts), encode_in_parts(space.model, texts, bar), label))
 
-    def work() -> str:
+    def searched() -> Space:
         name = file.value.strip()
         if not name:
-            return lab.neighbours_html(space, sentence.value, k)
+            return space
         path = Path(name).expanduser()
         if not path.is_file():
             raise ValueError(f"{name!r} is no file, seen from {Path.cwd()}; give the path of a CSV, TSV or text file")
-        return lab.neighbours_html(own(path, column.value.strip(), path.stat().st_mtime_ns), sentence.value, k)
+        return own(path, column.value.strip(), path.stat().st_mtime_ns)
 
-    return answering(work, sentence, file, column, above=[sentence, file, column, bar])
+    def work() -> str:
+        where = searched()
+        found = where.headlines.nearest(space.model.encode([sentence.value])[0], k)
+        others.index, others.options = None, [text for text, _ in found]
+        others.index = None  # none is chosen before somebody clicks
+        return lab.neighbours_html(where, sentence.value, k)
+
+    def go(change) -> None:
+        if change.new is not None and change.new != sentence.value:
+            sentence.value = change.new
+
+    others.observe(go, names="value")
+    return answering(work, sentence, file, column, above=[sentence, file, column, bar], below=[others])
 
 
 def beside_box(spaces: Sequence[Space], a: str, b: str) -> widgets.VBox:

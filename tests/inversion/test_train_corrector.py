@@ -365,6 +365,9 @@ def test_a_runs_own_inverter_is_taken_first(run, inverter, corrector, tiny_setti
     (own / "training.json").write_text("{}")
     model, whose = module.find_inverter(settings, run, tiny_material)
     assert whose == "this run's" and same(model.state_dict(), inverter.state_dict())
+    paths.write_json(own / "config.json", paths.read_json(own / "config.json") | {"encoder_hash": "0" * 12})
+    with pytest.raises(FileNotFoundError, match="no inverter for encoder"):  # the run's is another's
+        module.find_inverter(settings, run, tiny_material)
 
 
 def test_an_inverter_is_trained_where_the_run_is_to_have_its_own(

@@ -109,18 +109,6 @@ def test_unchanged_settings_load_and_changed_ones_train(made, trainings, run):
     assert TrainingRecord.read(run / "a" / "language_models" / "lm_32_second").epochs == 1
 
 
-def test_a_record_of_an_older_version_is_the_same_training(made, run, trainings):
-    made()
-    file = run / "a" / "language_models" / "lm_32" / "training.json"
-    new = paths.read_json(file)
-    old = {k: new[k] for k in ("data_hash", "seconds", "epochs", "tokens", "stopped_by", "validation_loss", "accuracy")}
-    settings = {k: v for k, v in new["settings"].items() if k not in ("steps", "sampled_negatives")}
-    settings["candidates"] = new["settings"]["sampled_negatives"]
-    paths.write_json(file, old | {"settings": settings, "words": new["encoder_hash"], "parameters": 1})
-    made()
-    assert len(trainings) == 1
-
-
 def test_an_older_record_is_removed_before_new_weights_are_written(made, run, monkeypatch):
     made()
 

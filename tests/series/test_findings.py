@@ -19,7 +19,7 @@ SENTENCES = [
 ]
 LAB = "13_latent_lab"  # what it finds is what its reader types: it prints its own
 NOTEBOOKS = {p.stem: nbformat.read(p, as_version=4) for p in notebooks_of(paths.NOTEBOOKS) if p.stem != LAB}
-FIRST_SCREENS = {"08_limits": "08_control", "11_between": "11_control"}
+FIRST_SCREENS = {"07_lossless_and_semantic": "07_control", "08_limits": "08_control", "11_between": "11_control"}
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
 FOUND = """

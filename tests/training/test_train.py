@@ -463,18 +463,6 @@ def test_a_training_starts_from_another_models_weights(run, tiny_settings, tiny_
         train(replace(settings, embedding_dim=64), run, tiny_material)
 
 
-def test_a_model_from_before_a_setting_is_not_trained_again(run, tiny_settings, tiny_material, trainings):
-    train(tiny_settings, run, tiny_material)
-    file = run / "models" / "att_pool_32" / "training.json"
-    done = paths.read_json(file)
-    done["settings"].pop("vector_noise")
-    paths.write_json(file, done)
-    train(tiny_settings, run, tiny_material)
-    assert len(trainings) == 1
-    train(replace(tiny_settings, vector_noise=0.1), run, tiny_material)
-    assert len(trainings) == 2
-
-
 def test_texts_of_128_word_pieces_from_settings_to_decoding(run, tiny_encoder, tiny_settings, tmp_path):
     """max_length up to the encoder's own limit: read whole, learned, and decoded to their end."""
     config = BertConfig(**{**tiny_encoder.model.config.to_dict(), "max_position_embeddings": 128})

@@ -90,6 +90,6 @@ def test_titles_say_what_the_table_says():
     assert titles[2] == "Bits at most 1.2:\nof neighbours 0 of 1 systems" and len(fig.legends) == 1
     _, axes = plt.subplots(1, 2)
     facts_changed(axes, parts())
-    assert title_of(axes[0]) == "Changed: most by\nhybrid_384"
-    assert title_of(axes[1]) == "and the rest kept: most by\nhybrid_384"
+    assert title_of(axes[0]) == "Fact changed: most by\nhybrid_384"
+    assert title_of(axes[1]) == "Fact changed, rest kept: most by\nhybrid_384"
     plt.close("all")

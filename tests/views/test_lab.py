@@ -211,6 +211,17 @@ def test_neighbours_in_an_own_file(spaces, tmp_path):
     assert "is no file" in html(box)
 
 
+def test_a_click_on_a_neighbour_goes_there(spaces):
+    """The neighbour becomes the sentence, and its own neighbours are shown; nothing is chosen before."""
+    box = lab_boxes.neighbours_box(spaces[0], A, k=3)
+    listed = find(box, ipywidgets.Select)
+    assert len(listed.options) == 3 and listed.value is None and text(box).value == A
+    there = listed.options[1]
+    listed.value = there
+    assert text(box).value == there and listed.value is None
+    assert listed.options[0] == there and there in html(box)  # nearest to itself
+
+
 def test_a_headline_of_the_list_moves_the_map(spaces):
     box = lab_map.map_box(spaces[:2])
     picture, flat = find(box, ipywidgets.Image).value, plane(spaces[0].headlines.vectors)
@@ -270,6 +281,18 @@ def test_a_sentences_bits_stand_beside_what_fits(spaces, tiny_model):
     assert f"the sentence is {bits:.0f} bits" in lab.noise_html(spaces[0], A, (10,), 2, code=code)
     box = lab_boxes.noise_box(spaces[:2], A, code=code)
     assert f"{bits:.0f} bits" in html(box) and "bits." not in html(lab_boxes.noise_box(spaces[:2], A))
+
+
+def test_numbers_of_few_bits_are_decoded_worse(spaces):
+    """Of packed ids, whose levels two bits a number hold, and one level less does not."""
+    packed = spaces[2]
+    box = lab_boxes.noise_box([packed], A)
+    find(box, ipywidgets.FloatSlider).value = 30
+    many = html(box)
+    find(box, ipywidgets.SelectionSlider).value = 2
+    few = html(box)
+    assert "<td>32</td>" in many.replace("\n", "") or ">32<" in many
+    assert ">2<" in few and few != many
 
 
 def test_two_models_stand_side_by_side(tiny_model, tmp_path):
