@@ -197,6 +197,18 @@ def name_of(row: Mapping) -> str:
     return model_name(row["model"], row["embedding_dim"], row.get("variant"))
 
 
+def inverted(folder: str | Path) -> pd.DataFrame:
+    """The whole attack of notebook 12 by the texts it read: index "test headlines", "other domains".
+
+    Of 500 test headlines where a run has them (inverted_500.csv), else of the notebook's.
+    """
+    tables = Path(folder) / "tables"
+    found = pd.read_csv(tables / "12_texts.csv").set_index("attack")
+    if (tables / "inverted_500.csv").is_file():
+        found.loc["test headlines"] = pd.read_csv(tables / "inverted_500.csv").set_index("attack").loc["test headlines"]
+    return found
+
+
 def update_metrics(run: str | Path | None, rows: list[dict]) -> Path | None:
     """Write rows into the run's metrics.json in the place of those of the same model, D, variant and search.
 

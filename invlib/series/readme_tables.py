@@ -8,6 +8,7 @@ import pandas as pd
 
 from invlib import paths
 from invlib.data.deck import DECK
+from invlib.evaluation.run_results import inverted
 from invlib.series.tables import (
     MARKS,
     NONE,
@@ -112,7 +113,7 @@ def examples_table(folder: str | Path) -> pd.DataFrame:
 def inversion_table(folder: str | Path) -> pd.DataFrame:
     """README.md's table of what comes back from plain embeddings: a run's attacks, and the whole one on other texts."""
     attacks = pd.read_csv(Path(folder) / "tables" / "12_attacks.csv").set_index("attack")
-    texts = pd.read_csv(Path(folder) / "tables" / "12_texts.csv").set_index("attack")
+    texts = inverted(folder)
     rows = [(words, attacks.loc[name]) for name, words in ATTACKS.items()]
     rows += [(f"the same, {name}", texts.loc[name]) for name in texts.index]
     return pd.DataFrame([

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from invlib import paths
-from invlib.evaluation.run_results import name_of
+from invlib.evaluation.run_results import inverted, name_of
 from invlib.rows import ROWS
 from invlib.views import plots
 
@@ -50,7 +50,7 @@ def systems(folder: Path) -> pd.DataFrame:
     models = {name_of(r): r for r in paths.read_json(folder / "metrics.json") if r.get("search") == "greedy"}
     clean = pd.read_csv(folder / "tables" / "08_noise.csv").query("noise == 0").set_index("model").loc["packed_ids"]
     meaning = pd.read_csv(folder / "tables" / "appendix_meaning.csv").query("model == 'packed_ids' and weight == 0.2")
-    plain = pd.read_csv(folder / "tables" / "12_texts.csv").set_index("attack").loc["test headlines"]
+    plain = inverted(folder).loc["test headlines"]
     rows = [
         (look, label, r["rank_correlation"], r["exact_match"], *r["ci95"]["exact_match"])
         for look, label, r in (
