@@ -88,9 +88,6 @@ class Settings:
     interpolation_noise_share: float = _training(
         0.0, "share of headlines with far-off vectors (vector_noise.py)", at_least=0, at_most=1
     )
-    mixup_share: float = _training(
-        0.0, "share of headlines mixed with another (interpolation.py)", at_least=0, at_most=1
-    )
     random_sentence_ratio: float = _training(
         0.0, "sentences of random and swapped word pieces per headline", at_least=0
     )

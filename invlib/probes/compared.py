@@ -19,7 +19,7 @@ from invlib.training.train import train
 
 MOST = 300  # test headlines, each decoded dozens of times
 CORPUS = ("seed", "data", "column", "encoder", "n_headlines", "max_length")  # settings that say which headlines
-BESIDE = ("_long", "_smooth", "_halfway")  # variants of hybrid that are shown beside the best
+BESIDE = ("_long", "_smooth")  # variants of hybrid that are shown beside the best
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Compared:
 def compare(trained: TrainedRun, settings: Settings, run: str | Path | None = None) -> Compared:
     """The run's smallest `long` hybrid, else its best by validation accuracy, and what stands beside it.
 
-    A run without any hybrid trains one here, as the ablations are trained, into `run`. Beside it: its other `long`,
-    `smooth` and `halfway` hybrids, and the att_pool whose vector is nearest in size.
+    A run without any hybrid trains one here, as the ablations are trained, into `run`. Beside it: its other `long`
+    and `smooth` hybrids, and the att_pool whose vector is nearest in size.
     """
 
     def long_first(name: str) -> tuple:

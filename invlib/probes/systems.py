@@ -11,9 +11,9 @@ from invlib.inversion.invert import Chain, invert
 from invlib.measures.similarity import unit
 from invlib.models.codec import Codec, split
 from invlib.probes.guided_search import best_recombined
-from invlib.training.interpolation import splice
 
 RETRIEVED = 12  # nearest headlines that are recombined
+OVERLAP = 8  # word pieces that the two parts of a splice would share if both headlines were the same
 
 
 def no_vectors(*_) -> NoReturn:
@@ -43,6 +43,22 @@ class System:
         a, b = self.encode(first), self.encode(second)
         texts = self.decode(np.concatenate([(1 - share) * a + share * b for share in shares]).astype(np.float32))
         return [texts[k * len(a) : (k + 1) * len(a)] for k in range(len(shares))]
+
+
+def splice(
+    first: Sequence[int], second: Sequence[int], longest: int, continues: Sequence[bool], overlap: int = OVERLAP
+) -> list[int]:
+    """Word pieces of both: the first text to a little beyond its middle, then the second from a little before it.
+
+    They meet near the middle of the shorter one. The second part begins `overlap` positions before the first part ends
+    (where it has so many), at the start of a word: continues (V,) tells which pieces continue one. At most `longest`
+    pieces; the beginning of the second part is cut where there are more.
+    """
+    end = min(len(first), min(len(first), len(second)) // 2 + overlap // 2)
+    start = max(0, end - overlap, len(second) - (longest - end))
+    while start < len(second) and continues[second[start]]:
+        start += 1
+    return [*first[:end], *second[start:]]
 
 
 @dataclass(frozen=True)

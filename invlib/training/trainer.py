@@ -21,7 +21,6 @@ from invlib.measures.scorers import bertscore
 from invlib.measures.text import teacher_forced
 from invlib.settings import Settings
 from invlib.training.callbacks import Clock
-from invlib.training.interpolation import Mixup
 from invlib.training.losses import nearest_pieces, reconstruction_loss, sent_sim_loss
 from invlib.training.throughput import peak_share
 from invlib.training.vector_noise import exchange_pieces, perturb
@@ -84,7 +83,6 @@ class InvertibleTrainer(TimedTrainer):
         self.settings, self.encoder = settings, encoder
         words = encoder.word_embeddings
         self.hard_negatives = nearest_pieces(words, settings.hard_negatives) if settings.hard_negatives else None
-        self.mixup = Mixup(encoder.continues_word(), encoder.eos_token_id, settings.max_length)
         self.sent_sim: list[float] = []
         self.sent_sim_seconds = 0.0
 
@@ -97,9 +95,7 @@ class InvertibleTrainer(TimedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **_):
         s = self.settings
-        moved = (
-            s.vector_noise or s.strongest_noise or s.previous_dropout or s.interpolation_noise_share or s.mixup_share
-        )
+        moved = s.vector_noise or s.strongest_noise or s.previous_dropout or s.interpolation_noise_share
         # Within forward, which the Trainer's bfloat16 wraps: a pooling outside it would run in float32
         output = model(**inputs, move=self.moved if moved else None)
         model = self.accelerator.unwrap_model(model)  # its parts: several processes train a wrapped one
@@ -115,19 +111,13 @@ class InvertibleTrainer(TimedTrainer):
         return (loss, output) if return_outputs else loss
 
     def moved(self, z: torch.Tensor, batch: dict) -> dict:
-        """The batch with its vectors (B, D) moved as the settings say, and the ids to be decoded there.
+        """The batch with its vectors (B, D) moved as the settings say, and the pieces that its decoder reads.
 
-        Both shares grow during training: first the model learns what each number holds, then to do with less.
+        The share of far-off vectors grows: first the model learns what each number holds, then to do with less.
         """
-        s, ids, mask, real = self.settings, batch["input_ids"], batch["attention_mask"], batch["real"]
-        if s.mixup_share:
-            share = s.mixup_share * min(1.0, 2 * self.progress())
-            mixed, ids, mask, away = self.mixup.mix(z, ids, mask, real, share)
-            real = real & ~away
+        s, ids, mask = self.settings, batch["input_ids"], batch["attention_mask"]
         far = s.interpolation_noise_share * self.progress()
-        vector = perturb(z.float(), s.vector_noise, far, real, s.strongest_noise)
-        if s.mixup_share:
-            vector = torch.where(away.unsqueeze(1), mixed, vector)
+        vector = perturb(z.float(), s.vector_noise, far, batch["real"], s.strongest_noise)
         previous = exchange_pieces(ids, mask, s.previous_dropout) if s.previous_dropout else ids
         return {"input_ids": ids, "attention_mask": mask, "sentence_embedding": vector, "previous_ids": previous}
 
@@ -145,7 +135,6 @@ class InvertibleTrainer(TimedTrainer):
             "sent_sim_seconds": self.sent_sim_seconds,
         }
         self.sent_sim = []
-        self.mixup.known.clear()  # no checkpoint holds them: an epoch begins without, whether it is resumed or not
         self.log(result)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)
         return result

@@ -10,6 +10,7 @@ from invlib.probes.systems import (
     plain,
     recombined_headlines,
     remembering,
+    splice,
 )
 
 
@@ -62,3 +63,21 @@ def test_a_models_prefix_is_known(tiny_model):
     assert of_codec(model).prefix == model.components.shape[1] and of_codec(tiny_model("att_pool")).prefix == 0
     z = of_codec(model).encode(["oil falls"])
     np.testing.assert_allclose(z, model.encode(["oil falls"]))
+
+
+WHOLE = [False] * 100
+
+
+def test_two_headlines_meet_near_the_middle_and_share_some_places():
+    a, b = list(range(10, 24)), list(range(30, 44))  # 14 pieces each
+    assert splice(a, b, 38, WHOLE, overlap=8) == [*a[:11], *b[3:]]
+    assert splice(a, b, 38, WHOLE, overlap=0) == [*a[:7], *b[7:]]
+    assert splice(a[:4], b, 38, WHOLE, overlap=8) == [*a[:4], *b]  # a short one stays whole
+
+
+def test_the_second_part_begins_with_a_word_and_what_is_too_long_is_left_out():
+    a, b = list(range(10, 24)), list(range(30, 44))
+    continues = [i in (33, 34) for i in range(100)]
+    assert splice(a, b, 38, continues, overlap=8) == [*a[:11], *b[5:]]
+    assert splice(a, b, 16, WHOLE, overlap=8) == [*a[:11], *b[-5:]]
+    assert len(splice(a, b, 16, WHOLE, overlap=8)) == 16

@@ -77,10 +77,10 @@ def test_a_run_leaves_model_curve_and_what_was_done(run, tiny_settings, tiny_mat
     assert "att_pool_32 done" in (run / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("row", ["att_pool", "rnn", "hybrid", "mixup"])
+@pytest.mark.parametrize("row", ["att_pool", "rnn", "hybrid"])
 def test_a_run_that_was_killed_ends_with_the_same_weights(run, tiny_settings, tiny_material, killed_after, row):
     """Three epochs of five steps; killed in the second and, resumed, in the third."""
-    settings = replace(tiny_settings, epochs=3, **({"mixup_share": 0.5} if row == "mixup" else {"row": row}))
+    settings = replace(tiny_settings, epochs=3, row=row)
     if row == "hybrid":  # with a rate that falls, noise, and vectors that are moved away
         settings = replace(settings, embedding_dim=64, queries=8, encoder_layers=("word", "last"), numbers_per_piece=32)
         settings = replace(
@@ -414,27 +414,6 @@ def test_noise_moves_the_vector_inside_the_autocast(run, tiny_settings, tiny_mat
     assert seen[4][1] == pytest.approx(0.2 * 0.8)
     losses = [pd.read_csv(run / name / "curves" / "att_pool_32.csv").train_loss.iloc[0] for name in ("still", "moved")]
     assert losses[1] > losses[0]
-
-
-def test_mixup_reaches_the_loss(tiny_settings, tiny_material, monkeypatch):
-    """The share grows to its whole by the middle of training; a mixed vector gets no noise, the others do."""
-    seen = []
-
-    def mix(z, ids, mask, real, share):
-        seen.append(share)
-        return z + 100, ids + 1, mask, torch.tensor([True, False, False])
-
-    moved = lambda z, noise, between, real, strongest: seen.append(real.tolist()) or z + 1  # noqa: E731
-    monkeypatch.setattr(trainer_module, "perturb", moved)
-    settings = replace(tiny_settings, vector_noise=0.3, mixup_share=0.4)
-    batch = collate([tiny_material.dataset("train")[k] for k in range(3)])
-    for progress, share in ((0.25, 0.2), (0.75, 0.4)):
-        trainer = SimpleNamespace(settings=settings, progress=lambda p=progress: p, mixup=SimpleNamespace(mix=mix))
-        found = InvertibleTrainer.moved(trainer, torch.zeros(3, 2), batch)
-        assert seen == [share, [False, True, True]]
-        assert found["sentence_embedding"].tolist() == [[100, 100], [1, 1], [1, 1]]
-        assert torch.equal(found["input_ids"], batch["input_ids"] + 1)
-        seen.clear()
 
 
 def test_previous_pieces_are_exchanged_for_the_decoder_alone(tiny_settings, tiny_material):
