@@ -136,7 +136,8 @@ def records(run: str | Path, pattern: str = "*") -> dict[str, TrainingRecord]:
 def of_this_version(values: dict) -> dict:
     """The values of a record's file; ValueError for a file of another version of this package."""
     if (version := values.get("version")) != VERSION:
-        raise ValueError(f"its version is {version}, and this package reads {VERSION}; train the model again")
+        what = "update invlib, or train the model again"
+        raise ValueError(f"its version is {version}, and this package reads {VERSION}: {what}")
     return values
 
 

@@ -44,7 +44,7 @@ def test_a_model_depends_on_the_settings_of_data_model_and_training(tiny_setting
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"version": 2}, "its version is 2, and this package reads 3; train the model again"),
+        ({"version": 2}, "its version is 2, and this package reads 3: update invlib"),
         ({"colour": "red"}, "colour"), ({"settings": None}, ""), ({"measuring": {"newer": 1}}, "newer"),
     ],
 )  # fmt: skip
