@@ -78,7 +78,8 @@ class MeaningReader(Codec):
 
     def again(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors that texts have, (N, D); those of an empty text are 0, a long text's are of its beginning."""
-        z, filled = np.zeros((len(texts), self.config.embedding_dim), np.float32), [k for k, t in enumerate(texts) if t]
+        z = np.zeros((len(texts), self.config.embedding_dim), np.float32)
+        filled = [k for k, text in enumerate(texts) if text.strip()]
         if filled:
             ids, _ = self.encoder.cut_ids([texts[k] for k in filled], self.config.max_length)
             z[filled] = self.model.encode(self.encoder.text(ids))
