@@ -22,6 +22,13 @@ def test_the_models_lines_show_what_they_print(monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == shown
 
 
+def test_the_lines_that_change_a_fact_do(monkeypatch, capsys):
+    monkeypatch.chdir(paths.ROOT)
+    exec(compile(python_blocks()[2], "README.md, one fact changed", "exec"), {})
+    (shown,) = re.findall(r"print\(reader.decode\(z\)\)  # (.*)", README)
+    assert capsys.readouterr().out.strip() == shown
+
+
 def test_the_lines_that_train_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("INVLIB_RUN", str(tmp_path))
     monkeypatch.setenv("INVLIB_DATA", "")
