@@ -30,12 +30,12 @@ def edit(model, target: np.ndarray, texts: Sequence[Ids], cost: float = COST, ch
         owners = [i for i, own in zip(active, new, strict=True) for _ in own]
         found = [text for own in new for text in own]
         cosines = (embed(model, found) * target[owners]).sum(1)
-        active = []
-        for k in sorted(range(len(found)), key=lambda k: -cosines[k]):
-            i = owners[k]
-            if i not in active and cosines[k] > cosine[i] + cost:
-                best[i], cosine[i] = found[k], cosines[k]
-                active.append(i)
+        nearest: dict[int, int] = {}  # of each text, the number of its change that comes nearest
+        for k in np.argsort(-cosines, kind="stable").tolist():
+            nearest.setdefault(owners[k], k)
+        active = [i for i, k in nearest.items() if cosines[k] > cosine[i] + cost]
+        for i in active:
+            best[i], cosine[i] = found[nearest[i]], cosines[nearest[i]]
         if not active:
             break
     return best

@@ -102,7 +102,7 @@ class MeaningReader(Codec):
                 if one.cosine > agreement[k]:
                     ids[k] = [*one.best, self.config.eos_token_id]
         if (which := np.flatnonzero(self.edited)).size:
-            said = [tuple(i for i in ids[k] if i != self.config.eos_token_id) for k in which]
-            for k, text in zip(which, edit(self.inverter, unit(prefix[which]), said), strict=True):
+            texts = [tuple(i for i in ids[k] if i != self.config.eos_token_id) for k in which]
+            for k, text in zip(which, edit(self.inverter, unit(prefix[which]), texts), strict=True):
                 ids[k] = [*text, self.config.eos_token_id]
         return ids

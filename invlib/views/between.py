@@ -105,15 +105,18 @@ def facts_changed(axes: Sequence[Axes], parts: pd.DataFrame) -> Sequence[Axes]:
 
     The titles say who does it most often.
     """
-    labels = {"changed": "headlines with the fact changed", "both": "fact changed, and .8 of the other words kept"}
-    for ax, (measure, label) in zip(axes, labels.items(), strict=True):
-        bars(ax, parts, "directions", measure, f"share of {label}" if measure == "changed" else label, ("all",))
+    panels = (
+        ("changed", "Fact changed", "share of headlines with the fact changed"),
+        ("both", "Fact changed, rest kept", "fact changed, and .8 of the other words kept"),
+    )
+    for ax, (measure, title, label) in zip(axes, panels, strict=True):
+        bars(ax, parts, "directions", measure, label, ("all",))
         ax.set_xlim(0, 1.25)
         here = parts[(parts["part"] == "directions") & (parts["of"] == "all") & (parts["measure"] == measure)]
         means = here.set_index("system")["mean"]
         best = list(means.index[means == means.max()])
         who = shown(best[0]) if len(best) == 1 else f"{len(best)} systems alike"
-        ax.set_title(f"{'Fact changed' if measure == 'changed' else 'Fact changed, rest kept'}: most by\n{who}")
+        ax.set_title(f"{title}: most by\n{who}")
     return axes
 
 
