@@ -2,10 +2,12 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from invlib import paths
 from invlib.data import headlines as headlines_module
 from invlib.data.duplicates import duplicate_groups, letters_key
 from invlib.encoders.material import load_material
@@ -243,3 +245,18 @@ def test_the_command_names_what_it_does_not_know(settings, run, monkeypatch, cap
     with pytest.raises(SystemExit):
         main(["--preset", "smoke", "--run", os.fspath(run), "--line", "later"])
     assert "unknown line later; lines are all, seed_1, seed_2, any_year" in capsys.readouterr().err
+
+
+def test_a_key_of_digits_is_known_again_and_lines_of_another_process_stay(questions, monkeypatch):
+    """Which wrote one while this line was trained."""
+
+    def outcome(self, row, name):
+        paths.write_csv(self.file, pd.DataFrame([{"row": row, "line": "seed_1", "key": "0x"}]))
+        return SimpleNamespace(figures={}, counted=None)
+
+    monkeypatch.setattr(Questions, "key", lambda *_: "0123")
+    monkeypatch.setattr(Questions, "outcome", outcome)
+    assert questions.ask("att_pool_32", "all")
+    assert sorted(questions.done()["line"]) == ["all", "seed_1"]
+    questions.done().query("line == 'all'").to_csv(questions.file, index=False)  # the only key, all digits
+    assert not questions.ask("att_pool_32", "all")
